@@ -1,0 +1,1 @@
+//! Runs graphs: kernels, executor, calibration, evaluation.

@@ -1,0 +1,1 @@
+//! Background work with progress, cancellation and generations.

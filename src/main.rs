@@ -1,0 +1,3 @@
+//! The `quantscope` binary.
+
+fn main() {}

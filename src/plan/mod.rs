@@ -1,0 +1,1 @@
+//! A quantization plan: every layer's choice, its size and its cost.

@@ -1,1 +1,17 @@
 //! What a network is, and how it is read from a file.
+//!
+//! [`Graph`] is the network: immutable after loading, nodes in topological order, names from the file.
+//! This layer knows nothing of quantization, datasets or screens.
+
+mod error;
+mod graph;
+mod op;
+
+pub use error::{GraphError, GraphErrorKind, LoadError, LoadErrorKind};
+pub use graph::{
+    Dim, ElementType, Graph, GraphBuilder, Metadata, ModelFormat, Node, NodeId, Value, ValueId,
+};
+pub use op::{
+    Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,
+    Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,
+};

@@ -5,13 +5,17 @@
 
 mod error;
 mod graph;
+mod layer;
 mod op;
+mod shape_inference;
 
 pub use error::{GraphError, GraphErrorKind, LoadError, LoadErrorKind};
 pub use graph::{
     Dim, ElementType, Graph, GraphBuilder, Metadata, ModelFormat, Node, NodeId, Value, ValueId,
 };
+pub use layer::{Layer, LayerId, layers};
 pub use op::{
     Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,
     Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,
 };
+pub use shape_inference::{Shapes, fixed_batch, infer_shapes, input_shape};

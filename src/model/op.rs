@@ -190,60 +190,114 @@ pub enum Scalar {
 
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "operators and attributes are those of the ONNX operator pages")]
+#[expect(
+    missing_docs,
+    reason = "operators and attributes are those of the ONNX operator pages"
+)]
 pub enum Op {
     AveragePool(Pool),
-    BatchNormalization { epsilon: f32 },
+    BatchNormalization {
+        epsilon: f32,
+    },
     Binary(Binary),
-    Cast { to: super::graph::ElementType },
+    Cast {
+        to: super::graph::ElementType,
+    },
     /// Inputs `x, min, max`, the last two optional.
     Clip,
-    Concat { axis: i64 },
-    ConstantOfShape { value: Scalar },
+    Concat {
+        axis: i64,
+    },
+    ConstantOfShape {
+        value: Scalar,
+    },
     /// Inputs `x, weight, bias?`.
     Conv(Conv),
     /// Inputs `x, weight, bias?`.
     ConvTranspose(ConvTranspose),
-    Einsum { equation: String },
+    Einsum {
+        equation: String,
+    },
     Expand,
-    Flatten { axis: i64 },
-    Gather { axis: i64 },
-    Gemm { alpha: f32, beta: f32, trans_a: bool, trans_b: bool },
+    Flatten {
+        axis: i64,
+    },
+    Gather {
+        axis: i64,
+    },
+    Gemm {
+        alpha: f32,
+        beta: f32,
+        trans_a: bool,
+        trans_b: bool,
+    },
     GlobalAveragePool,
     GlobalMaxPool,
     /// Also stands for `Dropout` at inference.
     Identity,
-    LayerNormalization { axis: i64, epsilon: f32 },
-    LogSoftmax { axis: i64, coerce_to_2d: bool },
-    Lrn { alpha: f32, beta: f32, bias: f32, size: usize },
+    LayerNormalization {
+        axis: i64,
+        epsilon: f32,
+    },
+    LogSoftmax {
+        axis: i64,
+        coerce_to_2d: bool,
+    },
+    Lrn {
+        alpha: f32,
+        beta: f32,
+        bias: f32,
+        size: usize,
+    },
     MatMul,
     MaxPool(Pool),
     /// Inputs `x, pads, value?, axes?`.
-    Pad { mode: PadMode },
+    Pad {
+        mode: PadMode,
+    },
     Range,
     /// Inputs `x, axes?`.
-    Reduce { reduction: Reduction, keep_dims: bool, noop_with_empty_axes: bool },
-    Reshape { allow_zero: bool },
+    Reduce {
+        reduction: Reduction,
+        keep_dims: bool,
+        noop_with_empty_axes: bool,
+    },
+    Reshape {
+        allow_zero: bool,
+    },
     Resize(Resize),
-    Shape { start: i64, end: Option<i64> },
+    Shape {
+        start: i64,
+        end: Option<i64>,
+    },
     /// Inputs `x, starts, ends, axes?, steps?`.
     Slice,
     /// `coerce_to_2d` is the meaning before opset 13: all axes from `axis` on are one.
-    Softmax { axis: i64, coerce_to_2d: bool },
+    Softmax {
+        axis: i64,
+        coerce_to_2d: bool,
+    },
     /// Inputs `x, lengths?`; without lengths, equal parts, one per output.
-    Split { axis: i64 },
+    Split {
+        axis: i64,
+    },
     /// Inputs `x, axes?`.
     Squeeze,
     Tile,
     /// `None` reverses the axes.
-    Transpose { perm: Option<Vec<usize>> },
+    Transpose {
+        perm: Option<Vec<usize>>,
+    },
     Unary(Unary),
     /// Inputs `x, axes`.
     Unsqueeze,
     Variadic(Variadic),
     Where,
     /// The engine cannot run this; it is listed in the coverage with the reason.
-    Unsupported { op_type: String, reason: String },
+    Unsupported {
+        op_type: String,
+        reason: String,
+    },
 }
 
 impl Op {

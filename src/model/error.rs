@@ -84,6 +84,16 @@ pub enum LoadErrorKind {
         /// What was found, and what to do.
         reason: String,
     },
+    /// The operators are of an opset that is too old.
+    #[error(
+        "the model uses opset {opset}, the oldest that is supported is {oldest}; convert it with onnx.version_converter.convert_version(model, 13)"
+    )]
+    OldOpset {
+        /// Opset of the file.
+        opset: i64,
+        /// Oldest opset that is read.
+        oldest: i64,
+    },
     /// The nodes do not form a graph.
     #[error("{0}")]
     Graph(#[from] GraphError),

@@ -315,6 +315,11 @@ impl GraphBuilder {
         id
     }
 
+    /// The value called `name`, if there is one.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.by_name.get(name).copied()
+    }
+
     /// A value whose name starts with `name` and is not taken yet.
     pub fn fresh_value(&mut self, name: &str) -> ValueId {
         let mut unique = name.to_owned();

@@ -6,6 +6,8 @@
 mod error;
 mod graph;
 mod layer;
+mod load;
+mod onnx;
 mod op;
 mod shape_inference;
 
@@ -14,6 +16,8 @@ pub use graph::{
     Dim, ElementType, Graph, GraphBuilder, Metadata, ModelFormat, Node, NodeId, Value, ValueId,
 };
 pub use layer::{Layer, LayerId, layers};
+pub use load::load;
+pub use onnx::read_onnx;
 pub use op::{
     Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,
     Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,

@@ -1,0 +1,185 @@
+//! Input samples laid out so that a convolution reads every kernel element at a constant distance.
+//!
+//! Each channel becomes one zero-padded plane per stride phase: phase `(a, b)` holds the padded rows
+//! `a, a + stride, …` and columns `b, b + stride, …`. All planes have the same pitch, so that output
+//! position `p = y·pitch + x` multiplies kernel element `(i, j)` with `plane[p + offset(i, j)]`. Columns
+//! `x ≥ width` are computed and dropped. No matrix of unrolled patches is written.
+
+use super::geometry::ConvGeometry;
+
+/// Positions in a plane that one pass of a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// First position.
+    pub start: usize,
+}
+
+/// The layout for one convolution and one input size.
+#[derive(Debug)]
+pub(super) struct ShiftedPlanes {
+    geometry: ConvGeometry,
+    input: [usize; 2],
+    /// Output `[height, width]`.
+    pub output: [usize; 2],
+    /// Distance of two rows of a plane.
+    pub pitch: usize,
+    plane_rows: usize,
+    plane_len: usize,
+    phases: Vec<[usize; 2]>,
+    /// Offset of each kernel element from the output position, within a channel.
+    pub taps: Vec<usize>,
+    /// Where the passes start; together they cover all output positions.
+    pub tiles: Vec<Tile>,
+    tile_width: usize,
+}
+
+impl ShiftedPlanes {
+    /// Plans the layout; `None` if the kernel exceeds the padded input or a length overflows.
+    pub(super) fn new(
+        geometry: &ConvGeometry,
+        kernel: [usize; 2],
+        input: [usize; 2],
+        tile_width: usize,
+    ) -> Option<Self> {
+        let output = geometry.output_size(kernel, input)?;
+        let [rows_of, columns_of] = [0, 1].map(|axis| {
+            let stride = geometry.strides[axis];
+            (0..kernel[axis])
+                .map(|k| k * geometry.dilations[axis])
+                .map(|shift| (shift % stride, shift / stride))
+                .collect::<Vec<_>>()
+        });
+        let reach = |shifts: &[(usize, usize)]| shifts.iter().map(|(_, steps)| *steps).max();
+        let pitch = output[1].checked_add(reach(&columns_of)?)?;
+        let plane_rows = output[0].checked_add(reach(&rows_of)?)?;
+        // An odd number of cache lines a plane spreads the channels over all cache sets.
+        let lines = plane_rows.checked_mul(pitch)?.div_ceil(16) | 1;
+        let plane_len = lines.checked_mul(16)?;
+        let mut phases = Vec::new();
+        let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
+        for &(row_phase, row_step) in &rows_of {
+            for &(column_phase, column_step) in &columns_of {
+                let phase = [row_phase, column_phase];
+                let index = phases.iter().position(|p| *p == phase).unwrap_or_else(|| {
+                    phases.push(phase);
+                    phases.len() - 1
+                });
+                taps.push(index * plane_len + row_step * pitch + column_step);
+            }
+        }
+        let mut planes = Self {
+            geometry: *geometry,
+            input,
+            output,
+            pitch,
+            plane_rows,
+            plane_len,
+            phases,
+            taps,
+            tiles: Vec::new(),
+            tile_width,
+        };
+        planes.tiles = planes.cover();
+        Some(planes)
+    }
+
+    /// Tiles over all rows in one run, or row by row where the dropped columns would cost more.
+    fn cover(&self) -> Vec<Tile> {
+        let [height, width] = self.output;
+        let run = (height - 1) * self.pitch + width;
+        let tiles_in_run = run.div_ceil(self.tile_width);
+        let tiles_in_row = width.div_ceil(self.tile_width);
+        if tiles_in_run <= height * tiles_in_row {
+            (0..tiles_in_run)
+                .map(|tile| Tile {
+                    start: tile * self.tile_width,
+                })
+                .collect()
+        } else {
+            (0..height)
+                .flat_map(|y| {
+                    (0..tiles_in_row).map(move |tile| Tile {
+                        start: y * self.pitch + tile * self.tile_width,
+                    })
+                })
+                .collect()
+        }
+    }
+
+    /// Number of floats for one channel.
+    pub(super) fn channel_len(&self) -> usize {
+        self.phases.len() * self.plane_len
+    }
+
+    /// Number of floats for `channels`, with room for the last tile to read past the end.
+    pub(super) fn buffer_len(&self, channels: usize) -> Option<usize> {
+        self.channel_len()
+            .checked_mul(channels)?
+            .checked_add(self.tile_width)
+    }
+
+    /// Writes one channel `[height, width]` into its planes.
+    pub(super) fn fill_channel(&self, image: &[f32], planes: &mut [f32]) {
+        for (phase, plane) in self.phases.iter().zip(planes.chunks_mut(self.plane_len)) {
+            let used = self.plane_rows * self.pitch;
+            for (y, row) in plane[..used].chunks_mut(self.pitch).enumerate() {
+                self.fill_row(image, y, *phase, row);
+            }
+            plane[used..].fill(0.0);
+        }
+    }
+
+    fn fill_row(&self, image: &[f32], y: usize, phase: [usize; 2], row: &mut [f32]) {
+        let ConvGeometry { strides, pads, .. } = self.geometry;
+        let [height, width] = self.input;
+        let source_y = (y * strides[0] + phase[0]).wrapping_sub(pads[0]);
+        if source_y >= height {
+            row.fill(0.0);
+            return;
+        }
+        let source = &image[source_y * width..(source_y + 1) * width];
+        // Columns x with pad ≤ x·stride + phase < pad + width lie in the image.
+        let first = pads[1].saturating_sub(phase[1]).div_ceil(strides[1]);
+        let end = (pads[1] + width)
+            .saturating_sub(phase[1])
+            .div_ceil(strides[1])
+            .min(row.len());
+        let first = first.min(end);
+        row[..first].fill(0.0);
+        row[end..].fill(0.0);
+        if first == end {
+            return;
+        }
+        let begin = first * strides[1] + phase[1] - pads[1];
+        let inside = &mut row[first..end];
+        match strides[1] {
+            1 => inside.copy_from_slice(&source[begin..begin + inside.len()]),
+            stride => {
+                for (to, from) in inside
+                    .iter_mut()
+                    .zip(source[begin..].iter().step_by(stride))
+                {
+                    *to = *from;
+                }
+            }
+        }
+    }
+
+    /// Calls `copy(tile position, output position, length)` for each run of a tile that is kept.
+    #[inline(always)]
+    pub(super) fn kept_runs(&self, tile: Tile, mut copy: impl FnMut(usize, usize, usize)) {
+        let [height, width] = self.output;
+        let mut y = tile.start / self.pitch;
+        let mut x = tile.start % self.pitch;
+        let mut done = 0;
+        while done < self.tile_width && y < height {
+            if x < width {
+                let length = (width - x).min(self.tile_width - done);
+                copy(done, y * width + x, length);
+            }
+            done += self.pitch - x;
+            x = 0;
+            y += 1;
+        }
+    }
+}

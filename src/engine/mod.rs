@@ -1,3 +1,1 @@
 //! Runs graphs: kernels, executor, calibration, evaluation.
-
-pub mod kernels;

@@ -33,28 +33,50 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 #[error("Cancelled")]
 pub struct Cancelled;
 
-/// Asks running work to stop; clones share one flag.
+/// Asks running work to stop or to wait; clones share one state.
 ///
-/// Cancellation is cooperative: work calls [`Self::check`] at least once per batch and per layer.
+/// Both are cooperative: work calls [`Self::check`] at least once per batch and per layer.
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<CancelState>);
+
+#[derive(Debug, Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    paused: AtomicBool,
+}
+
+/// How long paused work sleeps before it looks again.
+const PAUSE_STEP: Duration = Duration::from_millis(2);
 
 impl CancelToken {
     /// Raises the flag; it stays raised.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes [`Self::check`] wait, or lets it go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Tells whether the work is made to wait.
+    pub fn is_paused(&self) -> bool {
+        self.0.paused.load(Ordering::Relaxed)
     }
 
     /// Tells whether [`Self::cancel`] was called on this token or a clone.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Stops a chain of `?` once the token is cancelled.
+    /// Stops a chain of `?` once the token is cancelled; waits while it is paused.
     ///
     /// # Errors
     /// [`Cancelled`] after [`Self::cancel`].
     pub fn check(&self) -> Result<(), Cancelled> {
+        while self.is_paused() && !self.is_cancelled() {
+            thread::sleep(PAUSE_STEP);
+        }
         if self.is_cancelled() {
             Err(Cancelled)
         } else {

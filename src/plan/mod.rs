@@ -1,1 +1,26 @@
 //! A quantization plan: every layer's choice, its size and its cost.
+//!
+//! Nothing here runs a network. A [`Plan`] is a small value that is cloned freely: undo, history and
+//! background jobs all hold copies.
+
+mod cost;
+mod error;
+mod file;
+mod fingerprint;
+mod pattern;
+#[expect(
+    clippy::module_inception,
+    reason = "the file is named after its one type"
+)]
+mod plan;
+mod preset;
+mod widths;
+
+pub use cost::{Cost, LayerCost, cost, layer_cost};
+pub use error::PlanError;
+pub use file::{PLAN_VERSION, PlanFile, PlanModel, StoredLayer};
+pub use fingerprint::Fingerprint;
+pub use pattern::Assignment;
+pub use plan::{LayerPlan, Plan};
+pub use preset::Preset;
+pub use widths::Widths;

@@ -1,0 +1,159 @@
+//! Samples of a dataset as input tensors, in fixed order.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::activations::Activations;
+use super::error::RunError;
+use crate::data::Loader;
+use crate::model::{self, Graph, ValueId};
+
+/// Activations of a batch that are aimed at, in bytes.
+const BATCH_BYTES: usize = 192 << 20;
+/// Beyond this a larger batch gains nothing on a CPU and makes progress coarse.
+const LARGEST_BATCH: usize = 64;
+
+/// Which samples run, and how many at a time.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    loader: Arc<Loader>,
+    indices: Vec<usize>,
+    input: ValueId,
+    batch_size: usize,
+    /// The file declares this batch; a shorter last batch is filled up to it.
+    fixed_batch: Option<usize>,
+}
+
+/// One batch on its way through the network.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The graph input, ready to be fed.
+    pub fed: Activations,
+    /// Number of samples, without those that only fill up a fixed batch.
+    pub len: usize,
+    /// Label of each sample, where it has one.
+    pub labels: Vec<Option<u32>>,
+    /// Index of each sample in the dataset.
+    pub samples: Vec<usize>,
+}
+
+impl Batches {
+    /// Cuts samples into batches that suit the graph; `batch_size` overrides the choice by memory.
+    ///
+    /// # Errors
+    /// The graph has more than one input.
+    pub fn new(
+        graph: &Graph,
+        loader: Arc<Loader>,
+        indices: Vec<usize>,
+        batch_size: Option<usize>,
+    ) -> Result<Self, RunError> {
+        let &[input] = graph.inputs() else {
+            return Err(RunError::message(format!(
+                "The model has {} inputs, but a dataset feeds one; run it with `quantscope run` and one --input for each",
+                graph.inputs().len()
+            )));
+        };
+        let fixed_batch = model::fixed_batch(graph);
+        Ok(Self {
+            loader,
+            indices,
+            input,
+            batch_size: fixed_batch
+                .or(batch_size)
+                .unwrap_or_else(|| batch_by_memory(graph))
+                .max(1),
+            fixed_batch,
+        })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Where the samples come from.
+    pub fn loader(&self) -> &Arc<Loader> {
+        &self.loader
+    }
+
+    /// The same batches over the first `count` samples.
+    pub fn first(&self, count: usize) -> Self {
+        let mut fewer = self.clone();
+        fewer.indices.truncate(count);
+        fewer
+    }
+
+    /// The same samples in smaller batches, for work that should be interrupted often.
+    pub fn in_batches_of(&self, batch_size: usize) -> Self {
+        let mut smaller = self.clone();
+        if self.fixed_batch.is_none() {
+            smaller.batch_size = self.batch_size.min(batch_size).max(1);
+        }
+        smaller
+    }
+
+    /// About `count` samples spread evenly over all of them.
+    pub fn spread(&self, count: usize) -> Self {
+        let mut fewer = self.clone();
+        let len = self.indices.len();
+        if count < len {
+            fewer.indices = (0..count).map(|i| self.indices[i * len / count]).collect();
+        }
+        fewer
+    }
+
+    /// Decodes the batches one after another; unreadable samples are left out.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
+        self.indices
+            .chunks(self.batch_size)
+            .map(|indices| self.load(indices))
+            .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0))
+    }
+
+    fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {
+        let batch = self.loader.batch(indices)?;
+        let len = batch.samples.len();
+        let mut shape = batch.shape;
+        let mut data = batch.data;
+        if let Some(fixed) = self.fixed_batch
+            && len > 0
+            && len < fixed
+        {
+            let last = data[data.len() - data.len() / len..].to_vec();
+            for _ in len..fixed {
+                data.extend_from_slice(&last);
+            }
+            if let Some(first) = shape.first_mut() {
+                *first = fixed;
+            }
+        }
+        let mut fed = Activations::new();
+        fed.insert(self.input, Tensor::from_vec(data, shape, &Device::Cpu)?);
+        Ok(Batch {
+            fed,
+            len,
+            labels: batch.labels,
+            samples: batch.samples,
+        })
+    }
+}
+
+/// The largest batch whose activations, all held at once, stay within the aim.
+fn batch_by_memory(graph: &Graph) -> usize {
+    let shapes = model::infer_shapes(graph, 1);
+    let elements: usize = graph
+        .nodes()
+        .iter()
+        .flat_map(|node| &node.outputs)
+        .filter_map(|id| shapes.get(*id))
+        .map(|shape| shape.iter().product::<usize>())
+        .sum();
+    (BATCH_BYTES / (elements * size_of::<f32>()).max(1)).clamp(1, LARGEST_BATCH)
+}

@@ -1,0 +1,217 @@
+//! Weights of a layer, quantized and packed once per specification.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+
+use super::error::{OpError, RunError};
+use super::kernels::{
+    Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
+    conv2d, matmul_packed,
+};
+use super::ops;
+use crate::model::{Graph, Layer, LayerId, Op};
+use crate::quant::{NumberFormat, QuantSpec, QuantizedWeights, quantize_weights};
+
+/// Packed weights of one layer, and what quantizing them cost.
+#[derive(Debug)]
+pub struct LayerWeights {
+    packed: Packed,
+    /// Grids and errors; `None` for float weights.
+    pub quantized: Option<WeightQuantization>,
+}
+
+/// What is remembered of a weight's quantization.
+#[derive(Clone, Debug)]
+pub struct WeightQuantization {
+    /// Σ w² and Σ (w − ŵ)² over the whole weight.
+    pub errors: crate::quant::SliceErrors,
+}
+
+#[derive(Debug)]
+enum Packed {
+    Conv(Arc<ConvWeights>),
+    ConvTranspose(Arc<ConvTransposeWeights>),
+    MatMul(Arc<MatMulWeights>),
+    /// Forms without a kernel of their own go through the general operator.
+    Plain { weight: Tensor, bias: Option<Tensor> },
+}
+
+impl LayerWeights {
+    /// Applies the layer to its (already quantized) input; `bias` only where it is computed by the graph.
+    ///
+    /// # Errors
+    /// [`OpError`] if the shapes do not fit.
+    pub fn apply(&self, op: &Op, input: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, OpError> {
+        match (&self.packed, op) {
+            (Packed::Conv(weights), Op::Conv(conv)) => {
+                let [_, _, height, width] = image_shape(input)?;
+                let geometry = ConvGeometry::resolve(conv, weights.kernel(), [height, width])?;
+                Ok(conv2d(input, weights, &geometry, Activation::None)?)
+            }
+            (Packed::ConvTranspose(weights), Op::ConvTranspose(conv)) => {
+                Ok(conv_transpose2d(input, weights, conv)?)
+            }
+            (Packed::MatMul(weights), _) => Ok(matmul_packed(input, weights)?),
+            (Packed::Plain { weight, bias: own }, _) => {
+                let bias = own.as_ref().or(bias).cloned();
+                let inputs = [Some(input.clone()), Some(weight.clone()), bias];
+                ops::evaluate(op, &inputs, 1)?
+                    .pop()
+                    .ok_or_else(|| OpError::Message("the operator gave no output".to_owned()))
+            }
+            _ => Err(OpError::Message(
+                "the packed weight belongs to another operator".to_owned(),
+            )),
+        }
+    }
+}
+
+fn image_shape(input: &Tensor) -> Result<[usize; 4], OpError> {
+    input.dims4().map(Into::into).map_err(|_| {
+        OpError::Message(format!(
+            "expected an input [N, C, H, W], got {:?}",
+            input.dims()
+        ))
+    })
+}
+
+/// Packed weights by layer and specification.
+#[derive(Debug, Default)]
+pub(super) struct WeightCache {
+    packed: Mutex<HashMap<(LayerId, String), Arc<LayerWeights>>>,
+}
+
+impl WeightCache {
+    /// The packed weights, made on first use.
+    pub(super) fn get(
+        &self,
+        graph: &Graph,
+        id: LayerId,
+        layer: &Layer,
+        spec: &QuantSpec,
+    ) -> Result<Arc<LayerWeights>, RunError> {
+        let key = (id, weight_key(spec));
+        let lock = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = lock().get(&key) {
+            return Ok(Arc::clone(found));
+        }
+        let made = Arc::new(pack(graph, layer, spec)?);
+        lock().insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// Specifications that give the same numbers share an entry.
+fn weight_key(spec: &QuantSpec) -> String {
+    if spec.format.is_float() {
+        spec.format.to_string()
+    } else {
+        format!("{spec:?}")
+    }
+}
+
+/// The weight of a layer as stored, `f32`.
+///
+/// # Errors
+/// [`RunError`] if the weight is not a constant tensor of floats.
+pub fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>, RunError> {
+    let tensor = graph
+        .initializer(layer.weight)
+        .ok_or_else(|| RunError::layer(layer, "its weight is not a constant".to_owned()))?;
+    Ok(tensor
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1::<f32>())
+        .map_err(|error| RunError::layer(layer, error.to_string()))?)
+}
+
+/// Quantizes the weight of a layer.
+///
+/// # Errors
+/// [`RunError`] names the layer and says what the arithmetic refuses.
+pub fn quantize_layer_weight(
+    layer: &Layer,
+    values: &[f32],
+    spec: &QuantSpec,
+) -> Result<QuantizedWeights, RunError> {
+    quantize_weights(values, &layer.weight_shape, layer.channel_axis, spec)
+        .map_err(|error| RunError::layer(layer, error.to_string()))
+}
+
+fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, RunError> {
+    let mut values = weight_values(graph, layer)?;
+    let quantized = if spec.format == NumberFormat::F32 {
+        None
+    } else {
+        let quantized = quantize_layer_weight(layer, &values, spec)?;
+        let errors = quantized.errors;
+        values = quantized.dequantized;
+        Some(WeightQuantization { errors })
+    };
+    let packed = pack_values(graph, layer, &values).map_err(|error| RunError::layer(layer, error.to_string()))?;
+    Ok(LayerWeights { packed, quantized })
+}
+
+fn pack_values(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, OpError> {
+    let node = graph.node(layer.node);
+    let bias: Option<Vec<f32>> = layer
+        .bias
+        .and_then(|id| graph.initializer(id))
+        .map(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+        .transpose()?;
+    let computed_bias = layer.bias.is_none() && node.input(2).is_some();
+    match (&node.op, layer.weight_shape.as_slice()) {
+        (Op::Conv(conv), &[out, per_group, height, width]) if !computed_bias => {
+            let shape = [out, per_group, height, width];
+            let weights = ConvWeights::pack(values, shape, conv.groups, bias.as_deref())?;
+            Ok(Packed::Conv(Arc::new(weights)))
+        }
+        (Op::ConvTranspose(conv), &[input, per_group, height, width]) if !computed_bias => {
+            let shape = [input, per_group, height, width];
+            let weights =
+                ConvTransposeWeights::pack(values, shape, conv.conv.groups, bias.as_deref())?;
+            Ok(Packed::ConvTranspose(Arc::new(weights)))
+        }
+        (Op::MatMul, &[inner, outer]) => Ok(Packed::MatMul(Arc::new(MatMulWeights::pack(
+            values, inner, outer, None,
+        )?))),
+        (
+            Op::Gemm {
+                alpha,
+                beta,
+                trans_a: false,
+                trans_b,
+            },
+            &[first, second],
+        ) if *alpha == 1.0 && !computed_bias => {
+            let (inner, outer) = if *trans_b { (second, first) } else { (first, second) };
+            let bias = bias.map(|bias| bias.iter().map(|b| b * beta).collect::<Vec<f32>>());
+            if bias.as_ref().is_some_and(|bias| bias.len() != outer) {
+                return plain(graph, layer, values);
+            }
+            let weights = if *trans_b {
+                MatMulWeights::pack(&transposed(values, outer, inner), inner, outer, bias.as_deref())
+            } else {
+                MatMulWeights::pack(values, inner, outer, bias.as_deref())
+            };
+            Ok(Packed::MatMul(Arc::new(weights?)))
+        }
+        _ => plain(graph, layer, values),
+    }
+}
+
+fn plain(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, OpError> {
+    let weight = Tensor::from_slice(values, layer.weight_shape.as_slice(), &Device::Cpu)?;
+    let bias = layer.bias.and_then(|id| graph.initializer(id)).cloned();
+    Ok(Packed::Plain { weight, bias })
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        out.extend((0..rows).map(|row| values[row * columns + column]));
+    }
+    out
+}

@@ -1,0 +1,197 @@
+//! The plan itself: one choice per layer, in the order of the network.
+
+use super::error::PlanError;
+use super::fingerprint::Fingerprint;
+use super::pattern::Assignment;
+use super::widths::Widths;
+use crate::model::{Layer, LayerId};
+use crate::quant::{Calibrator, Granularity, NumberFormat, QuantSpec, Scheme};
+
+/// What is chosen for one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerPlan {
+    /// How the weight is quantized.
+    pub weight: QuantSpec,
+    /// How the layer's input activation is quantized.
+    pub activation: QuantSpec,
+    /// Presets and searches leave a locked layer as it is.
+    pub locked: bool,
+}
+
+impl LayerPlan {
+    /// Default schemes at the given widths: symmetric per-channel weights, asymmetric per-tensor activations.
+    pub fn with_widths(widths: Widths) -> Self {
+        Self {
+            weight: QuantSpec::weight(widths.weight),
+            activation: QuantSpec::activation(widths.activation),
+            locked: false,
+        }
+    }
+
+    /// The two widths.
+    pub fn widths(&self) -> Widths {
+        Widths {
+            weight: self.weight.format,
+            activation: self.activation.format,
+        }
+    }
+
+    /// Whether neither weight nor activation is quantized.
+    pub fn is_float(&self) -> bool {
+        self.widths() == Widths::FLOAT
+    }
+}
+
+/// Every layer's choice, indexed by [`LayerId`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    layers: Vec<LayerPlan>,
+}
+
+impl Plan {
+    /// The same widths and default schemes for every layer.
+    pub fn uniform(layer_count: usize, widths: Widths) -> Self {
+        Self {
+            layers: vec![LayerPlan::with_widths(widths); layer_count],
+        }
+    }
+
+    /// A plan from one choice per layer, in layer order.
+    pub fn from_layers(layers: Vec<LayerPlan>) -> Self {
+        Self { layers }
+    }
+
+    /// The choices in layer order.
+    pub fn layers(&self) -> &[LayerPlan] {
+        &self.layers
+    }
+
+    /// The choice for one layer; `None` if the plan has fewer layers.
+    pub fn layer(&self, id: LayerId) -> Option<&LayerPlan> {
+        self.layers.get(id.index())
+    }
+
+    /// The choice for one layer, to change it.
+    pub fn layer_mut(&mut self, id: LayerId) -> Option<&mut LayerPlan> {
+        self.layers.get_mut(id.index())
+    }
+
+    /// Sets the weight format of the given layers, locked ones included.
+    pub fn set_weight_format(&mut self, ids: &[LayerId], format: NumberFormat) {
+        self.edit(ids, |layer| layer.weight.format = format);
+    }
+
+    /// Sets the activation format of the given layers, locked ones included.
+    pub fn set_activation_format(&mut self, ids: &[LayerId], format: NumberFormat) {
+        self.edit(ids, |layer| layer.activation.format = format);
+    }
+
+    /// Applies a change to the given layers; unknown ids are passed over.
+    pub fn edit(&mut self, ids: &[LayerId], mut change: impl FnMut(&mut LayerPlan)) {
+        for id in ids {
+            if let Some(layer) = self.layers.get_mut(id.index()) {
+                change(layer);
+            }
+        }
+    }
+
+    /// Applies assignments in order, so that a later one wins.
+    ///
+    /// # Errors
+    /// [`PlanError::NoMatch`] if a glob selects no layer.
+    pub fn assign(&mut self, layers: &[Layer], assignments: &[Assignment]) -> Result<(), PlanError> {
+        for assignment in assignments {
+            let mut matched = false;
+            for (layer, choice) in layers.iter().zip(&mut self.layers) {
+                if assignment.matches(&layer.name) {
+                    choice.weight.format = assignment.widths.weight;
+                    choice.activation.format = assignment.widths.activation;
+                    matched = true;
+                }
+            }
+            if !matched {
+                return Err(PlanError::NoMatch {
+                    glob: assignment.glob().to_owned(),
+                    example: layers.first().map(|l| l.name.clone()).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the scheme of every weight.
+    pub fn set_weight_scheme(&mut self, scheme: Scheme) {
+        for layer in &mut self.layers {
+            layer.weight.scheme = scheme;
+        }
+    }
+
+    /// Sets the granularity of every weight.
+    pub fn set_weight_granularity(&mut self, granularity: Granularity) {
+        for layer in &mut self.layers {
+            layer.weight.granularity = granularity;
+        }
+    }
+
+    /// Sets the calibrator of every activation.
+    pub fn set_activation_calibrator(&mut self, calibrator: Calibrator) {
+        for layer in &mut self.layers {
+            layer.activation.calibrator = calibrator;
+        }
+    }
+
+    /// Identifies what this plan computes; locks do not change it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let parts: Vec<String> = self
+            .layers
+            .iter()
+            .map(|layer| format!("{:?}|{:?}", layer.weight, layer.activation))
+            .collect();
+        Fingerprint::of_parts(parts.iter().map(|part| part.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::layers_named;
+
+    fn widths(text: &str) -> Widths {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn later_assignments_win() {
+        let layers = layers_named(&["conv1", "conv2", "fc"]);
+        let mut plan = Plan::uniform(3, widths("8/8"));
+        let assignments = ["conv*=4/8", "conv2=2/f32"].map(|text| text.parse().unwrap());
+        plan.assign(&layers, &assignments).unwrap();
+        let got: Vec<String> = plan
+            .layers()
+            .iter()
+            .map(|layer| layer.widths().to_string())
+            .collect();
+        assert_eq!(got, ["4/8", "2/f32", "8/8"]);
+    }
+
+    #[test]
+    fn a_glob_that_matches_nothing_is_an_error_that_names_a_layer() {
+        let layers = layers_named(&["conv1"]);
+        let mut plan = Plan::uniform(1, widths("8/8"));
+        let error = plan
+            .assign(&layers, &["head*=4/8".parse().unwrap()])
+            .unwrap_err();
+        assert!(error.to_string().contains("\"conv1\""), "{error}");
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_arithmetic_and_ignores_locks() {
+        let plan = Plan::uniform(2, widths("8/8"));
+        let mut locked = plan.clone();
+        locked.edit(&[LayerId(0)], |layer| layer.locked = true);
+        assert_eq!(plan.fingerprint(), locked.fingerprint());
+        let mut other = plan.clone();
+        other.set_weight_format(&[LayerId(1)], "4".parse().unwrap());
+        assert_ne!(plan.fingerprint(), other.fingerprint());
+    }
+}

@@ -1,0 +1,83 @@
+//! Everything that can be done to a session.
+
+use std::path::PathBuf;
+
+use super::open_data::DataRequest;
+use crate::data::Preprocess;
+use crate::engine::SensitivityRequest;
+use crate::model::LayerId;
+use crate::plan::Preset;
+use crate::quant::{Calibrator, Granularity, NumberFormat, Range, Scheme};
+
+/// A change to some layers of the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerEdit {
+    /// Width of the weight.
+    WeightFormat(NumberFormat),
+    /// Width of the input activation.
+    ActivationFormat(NumberFormat),
+    /// Both widths.
+    BothFormats(NumberFormat),
+    /// Scheme of the weight.
+    WeightScheme(Scheme),
+    /// Scheme of the activation.
+    ActivationScheme(Scheme),
+    /// Granularity of the weight.
+    WeightGranularity(Granularity),
+    /// How the weight's range is chosen.
+    WeightCalibrator(Calibrator),
+    /// How the activation's range is chosen.
+    ActivationCalibrator(Calibrator),
+    /// A clip range set by hand, or `None` for the calibrator's.
+    ActivationRange(Option<Range>),
+    /// Presets and searches leave locked layers alone.
+    Locked(bool),
+}
+
+/// What a view asks for; [`super::Session::apply`] carries it out.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Open a model file; data and plan of the previous model are closed when it has loaded.
+    OpenModel(PathBuf),
+    /// Open an evaluation folder, and calibration data with it.
+    OpenData(DataRequest),
+    /// Use this preprocessing instead of the guess.
+    SetPreprocess(Preprocess),
+    /// Open a bundled sample by its index in [`super::bundled_samples`].
+    OpenSample(usize),
+    /// Replace the plan by one from a file.
+    ImportPlan(PathBuf),
+    /// Write the plan to a file.
+    ExportPlan(PathBuf),
+    /// Open a project: model, data, plan and history.
+    OpenProject(PathBuf),
+    /// Write the project.
+    SaveProject(PathBuf),
+    /// Replace the selection; the first layer is shown in the inspector.
+    Select(Vec<LayerId>),
+    /// Change layers of the plan; one undo step.
+    Edit {
+        /// The layers.
+        layers: Vec<LayerId>,
+        /// What changes.
+        edit: LayerEdit,
+    },
+    /// Apply a preset to every layer that is not locked.
+    ApplyPreset(Preset),
+    /// Take back the last change of the plan.
+    Undo,
+    /// Do the change again that was taken back.
+    Redo,
+    /// Go back to an evaluated plan by its index in the history.
+    Restore(usize),
+    /// Give an evaluated plan a name.
+    Rename(usize, String),
+    /// Evaluate the current plan again.
+    Evaluate,
+    /// Run a sensitivity sweep.
+    RunSensitivity(SensitivityRequest),
+    /// Stop all jobs and keep what they found.
+    CancelJobs,
+    /// Take a message away.
+    Dismiss(u64),
+}

@@ -1,0 +1,296 @@
+//! Carrying out actions; the only place that changes the plan.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::action::{Action, LayerEdit};
+use super::bundled::bundled_samples;
+use super::error::SessionError;
+use super::files::{read_text, write_atomically};
+use super::messages::Severity;
+use super::open_data::{DataRequest, OpenData};
+use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
+use super::session::{FileDone, Session};
+use super::work;
+use crate::engine::SensitivityRequest;
+use crate::model::LayerId;
+use crate::plan::{LayerPlan, Plan, PlanFile};
+
+impl Session {
+    /// Carries out one action. What takes time goes to a background job; [`Session::poll`] brings
+    /// the result. What cannot be done becomes a message, and the session stays as it was.
+    pub fn apply(&mut self, action: Action) {
+        tracing::debug!(?action, "apply");
+        match action {
+            Action::OpenModel(path) => self.open_model(path, None),
+            Action::OpenData(request) => self.open_data(request),
+            Action::SetPreprocess(preprocess) => self.set_preprocess(preprocess),
+            Action::OpenSample(index) => self.open_sample(index),
+            Action::ImportPlan(path) => self.import_plan(path),
+            Action::ExportPlan(path) => self.export_plan(path),
+            Action::OpenProject(path) => self.open_project(path),
+            Action::SaveProject(path) => self.save_project(path),
+            Action::Select(layers) => self.select(layers),
+            Action::Edit { layers, edit } => self.edit(&layers, &edit),
+            Action::ApplyPreset(preset) => self.change_plan(preset.apply(&self.plan)),
+            Action::Undo => self.undo(),
+            Action::Redo => self.redo(),
+            Action::Restore(index) => self.restore(index),
+            Action::Rename(index, name) => self.rename(index, name),
+            Action::Evaluate => self.evaluate_again(),
+            Action::RunSensitivity(request) => self.run_sensitivity(request),
+            Action::CancelJobs => self.cancel_jobs(),
+            Action::Dismiss(id) => self.messages.retain(|message| message.id != id),
+        }
+    }
+
+    pub(super) fn open_model(&mut self, path: PathBuf, data: Option<DataRequest>) {
+        let pools = self.pools.clone();
+        self.halted = false;
+        self.jobs.opening_data.clear();
+        self.jobs.opening.start(&self.wake, move |_| {
+            pools.interactive.install(|| work::open(&path, data))
+        });
+    }
+
+    fn open_data(&mut self, request: DataRequest) {
+        let Some(model) = self.model.clone() else {
+            self.tell(
+                Severity::Error,
+                "Open data",
+                "Open a model first; the data is read in the shape of its input".to_owned(),
+            );
+            return;
+        };
+        let pools = self.pools.clone();
+        self.halted = false;
+        self.jobs.opening_data.start(&self.wake, move |_| {
+            pools.interactive.install(|| OpenData::open(&model, request))
+        });
+    }
+
+    fn set_preprocess(&mut self, preprocess: crate::data::Preprocess) {
+        if let Some(data) = &self.data {
+            let request = DataRequest {
+                preprocess: Some(preprocess),
+                ..data.request.clone()
+            };
+            self.open_data(request);
+        }
+    }
+
+    fn open_sample(&mut self, index: usize) {
+        match bundled_samples().into_iter().nth(index) {
+            Some(sample) => self.open_model(sample.model, Some(sample.data)),
+            None => self.tell(
+                Severity::Error,
+                "Open sample",
+                "The bundled samples are not there; start the program from its own folder, or open a model file".to_owned(),
+            ),
+        }
+    }
+
+    fn import_plan(&mut self, path: PathBuf) {
+        let Some(model) = self.model.clone() else {
+            self.tell(Severity::Error, "Import plan", "Open the plan's model first".to_owned());
+            return;
+        };
+        self.jobs.files.start(&self.wake, move |_| {
+            let plan = read_plan(&path, &model)?;
+            Ok(FileDone::PlanRead(plan))
+        });
+    }
+
+    fn export_plan(&mut self, path: PathBuf) {
+        let Some(file) = self.plan_file(&self.plan) else {
+            self.tell(Severity::Error, "Export plan", "Open a model first".to_owned());
+            return;
+        };
+        self.jobs.files.start(&self.wake, move |_| {
+            write_atomically(&path, file.to_json()?.as_bytes())?;
+            Ok(FileDone::PlanWritten(path))
+        });
+    }
+
+    fn open_project(&mut self, path: PathBuf) {
+        self.jobs.files.start(&self.wake, move |_| {
+            let project = ProjectFile::read(&path)?;
+            Ok(FileDone::ProjectRead(path, Box::new(project)))
+        });
+    }
+
+    fn save_project(&mut self, path: PathBuf) {
+        let Some(project) = self.project_file() else {
+            self.tell(Severity::Error, "Save project", "Open a model first".to_owned());
+            return;
+        };
+        let fingerprint = self.plan_fingerprint.clone();
+        self.jobs.files.start(&self.wake, move |_| {
+            project.write(&path)?;
+            Ok(FileDone::ProjectWritten(path, fingerprint))
+        });
+    }
+
+    fn select(&mut self, mut layers: Vec<LayerId>) {
+        layers.retain(|id| id.index() < self.plan.layers().len());
+        self.selection = layers;
+        self.inspect();
+    }
+
+    fn edit(&mut self, layers: &[LayerId], edit: &LayerEdit) {
+        let mut plan = self.plan.clone();
+        plan.edit(layers, |layer| edit.apply(layer));
+        self.change_plan(plan);
+    }
+
+    /// Replaces the plan as one undo step; nothing happens if it is the same.
+    pub(super) fn change_plan(&mut self, plan: Plan) {
+        if plan != self.plan {
+            self.undo.record(std::mem::replace(&mut self.plan, plan));
+            self.plan_changed();
+        }
+    }
+
+    fn undo(&mut self) {
+        if let Some(plan) = self.undo.undo(&self.plan) {
+            self.plan = plan;
+            self.plan_changed();
+        }
+    }
+
+    fn redo(&mut self) {
+        if let Some(plan) = self.undo.redo(&self.plan) {
+            self.plan = plan;
+            self.plan_changed();
+        }
+    }
+
+    fn restore(&mut self, index: usize) {
+        if let Some(entry) = self.history.get(index) {
+            self.change_plan(entry.plan.clone());
+        }
+    }
+
+    fn rename(&mut self, index: usize, name: String) {
+        if let Some(entry) = self.history.get_mut(index) {
+            entry.name = name;
+        }
+    }
+
+    fn evaluate_again(&mut self) {
+        self.halted = false;
+        self.result = None;
+        self.jobs.evaluation.clear();
+        self.advance();
+        if self.data.is_none() {
+            self.tell(
+                Severity::Error,
+                "Evaluate",
+                "Choose a dataset folder first: Data ▸ Open data".to_owned(),
+            );
+        }
+    }
+
+    fn run_sensitivity(&mut self, request: SensitivityRequest) {
+        let (Some(model), Some(data)) = (self.model.clone(), self.data.clone()) else {
+            self.tell(
+                Severity::Error,
+                "Sensitivity",
+                "Open a model and choose a dataset folder first".to_owned(),
+            );
+            return;
+        };
+        let needs_ranges = request.subject != crate::engine::Subject::Weights;
+        if needs_ranges && self.ranges.is_none() {
+            self.tell(
+                Severity::Error,
+                "Sensitivity",
+                "Activations need ranges: wait until calibration has ended, or press Run".to_owned(),
+            );
+            return;
+        }
+        let (plan, ranges, pools) = (self.plan.clone(), self.ranges.clone(), self.pools.clone());
+        self.sensitivity = None;
+        self.jobs.sensitivity.start(&self.wake, move |context| {
+            pools.background.install(|| {
+                let batches = data.evaluation.in_batches_of(16);
+                work::run_sensitivity(context, &model, &batches, &plan, ranges.as_deref(), &request)
+            })
+        });
+    }
+
+    fn cancel_jobs(&mut self) {
+        self.halted = true;
+        let jobs = &self.jobs;
+        jobs.opening.cancel();
+        jobs.opening_data.cancel();
+        jobs.float.cancel();
+        jobs.calibration.cancel();
+        jobs.evaluation.cancel();
+        jobs.local_errors.cancel();
+        jobs.sensitivity.cancel();
+    }
+
+    /// The plan file of a plan for the open model.
+    pub(super) fn plan_file(&self, plan: &Plan) -> Option<PlanFile> {
+        let model = self.model.as_ref()?;
+        let data = self.data.as_ref().map(|data| data.fingerprint.clone());
+        Some(PlanFile::new(plan, model.layers(), model.identity(), data))
+    }
+
+    fn project_file(&self) -> Option<ProjectFile> {
+        let model = self.model.as_ref()?;
+        let data = self.data.as_ref();
+        Some(ProjectFile {
+            version: PROJECT_VERSION,
+            model: model.path.clone(),
+            data: data.map(|data| StoredData::new(&data.request)),
+            plan: self.plan_file(&self.plan)?,
+            history: data.map_or_else(Vec::new, |data| {
+                self.history
+                    .iter()
+                    .filter_map(|entry| {
+                        StoredResult::new(entry, &data.fingerprint, self.plan_file(&entry.plan)?)
+                    })
+                    .collect()
+            }),
+        })
+    }
+}
+
+impl LayerEdit {
+    fn apply(&self, layer: &mut LayerPlan) {
+        match self {
+            Self::WeightFormat(format) => layer.weight.format = *format,
+            Self::ActivationFormat(format) => layer.activation.format = *format,
+            Self::BothFormats(format) => {
+                layer.weight.format = *format;
+                layer.activation.format = *format;
+            }
+            Self::WeightScheme(scheme) => layer.weight.scheme = *scheme,
+            Self::ActivationScheme(scheme) => layer.activation.scheme = *scheme,
+            Self::WeightGranularity(granularity) => layer.weight.granularity = *granularity,
+            Self::WeightCalibrator(calibrator) => layer.weight.calibrator = *calibrator,
+            Self::ActivationCalibrator(calibrator) => {
+                layer.activation.calibrator = *calibrator;
+                layer.activation.range_override = None;
+            }
+            Self::ActivationRange(range) => layer.activation.range_override = *range,
+            Self::Locked(locked) => layer.locked = *locked,
+        }
+    }
+}
+
+/// Reads a plan file for a model.
+///
+/// # Errors
+/// The file cannot be read, is no plan, or was made for another model.
+pub fn read_plan(path: &Path, model: &Arc<super::OpenModel>) -> Result<Plan, SessionError> {
+    let text = read_text(path)?;
+    PlanFile::from_json(&text)
+        .and_then(|file| file.plan_for(model.layers(), &model.identity()))
+        .map_err(|error| SessionError::Malformed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+}

@@ -1,0 +1,219 @@
+//! What the inspector shows of one layer.
+
+use super::open_model::OpenModel;
+use crate::engine::{Ranges, RunError, quantize_layer_weight, weight_values};
+use crate::model::LayerId;
+use crate::plan::LayerPlan;
+use crate::quant::{
+    Calibrator, Grid, Histogram, NumberFormat, QuantSpec, Range, SliceErrors, SliceStatistics,
+    error_histogram, histogram, statistics,
+};
+
+/// Bins of the histograms that are drawn.
+const BINS: usize = 256;
+
+/// Everything that is known of one layer under its current choice, without running the network.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The layer.
+    pub layer: LayerId,
+    /// The choice that this belongs to.
+    pub choice: LayerPlan,
+    /// The weight.
+    pub weight: WeightInspection,
+    /// The input activation, once it is calibrated.
+    pub activation: Option<ActivationInspection>,
+}
+
+/// A weight, before and after quantization.
+#[derive(Clone, Debug)]
+pub struct WeightInspection {
+    /// Mean, spread and extremes.
+    pub statistics: SliceStatistics,
+    /// Distribution of the float values.
+    pub histogram: Histogram,
+    /// Distribution of `w − ŵ`; `None` for a float weight.
+    pub error_histogram: Option<Histogram>,
+    /// Signal, noise and saturation; `None` for a float weight.
+    pub errors: Option<SliceErrors>,
+    /// Grid of each channel (or group, or of the whole tensor); empty for a float weight.
+    pub grids: Vec<Grid>,
+    /// Different dequantized values that occur.
+    pub unique_levels: usize,
+    /// Extremes of every output channel.
+    pub channels: Vec<ChannelRange>,
+}
+
+/// Extremes of one output channel of a weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelRange {
+    /// Smallest value.
+    pub min: f32,
+    /// Largest value.
+    pub max: f32,
+}
+
+/// A layer's input as calibration saw it, and how it is quantized.
+#[derive(Clone, Debug)]
+pub struct ActivationInspection {
+    /// Distribution over all calibration samples.
+    pub histogram: Histogram,
+    /// Extremes that occurred.
+    pub observed: Range,
+    /// The clip range in force.
+    pub clip: Range,
+    /// The grid in force; `None` for a float input.
+    pub grid: Option<Grid>,
+    /// Share of elements outside the clip range, estimated from the histogram.
+    pub clipped: f64,
+    /// Range that each calibrator would choose.
+    pub candidates: Vec<(Calibrator, Range)>,
+}
+
+impl Inspection {
+    /// Computes the inspection of a layer.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if its weight cannot be quantized as chosen.
+    pub fn compute(
+        model: &OpenModel,
+        layer: LayerId,
+        choice: &LayerPlan,
+        ranges: Option<&Ranges>,
+    ) -> Result<Self, RunError> {
+        Ok(Self {
+            layer,
+            choice: choice.clone(),
+            weight: inspect_weight(model, layer, &choice.weight)?,
+            activation: ranges
+                .map(|ranges| inspect_activation(model, layer, &choice.activation, ranges))
+                .transpose()?,
+        })
+    }
+}
+
+fn inspect_weight(
+    model: &OpenModel,
+    id: LayerId,
+    spec: &QuantSpec,
+) -> Result<WeightInspection, RunError> {
+    let layer = &model.layers()[id.index()];
+    let values = weight_values(model.graph(), layer)?;
+    let quantized = (spec.format != NumberFormat::F32)
+        .then(|| quantize_layer_weight(layer, &values, spec))
+        .transpose()?;
+    let unique_levels = quantized
+        .as_ref()
+        .map_or(&values, |quantized| &quantized.dequantized);
+    Ok(WeightInspection {
+        statistics: statistics(&values),
+        histogram: histogram(&values, BINS),
+        error_histogram: quantized
+            .as_ref()
+            .map(|quantized| error_histogram(&values, &quantized.dequantized, BINS)),
+        errors: quantized.as_ref().map(|quantized| quantized.errors),
+        unique_levels: count_unique(unique_levels),
+        channels: channel_ranges(&values, &layer.weight_shape, layer.channel_axis),
+        grids: quantized.map_or_else(Vec::new, |quantized| quantized.grids),
+    })
+}
+
+fn count_unique(values: &[f32]) -> usize {
+    let mut bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+    bits.sort_unstable();
+    bits.dedup();
+    bits.len()
+}
+
+/// Extremes along the channel axis of a row-major tensor.
+fn channel_ranges(values: &[f32], shape: &[usize], axis: usize) -> Vec<ChannelRange> {
+    let channels = shape.get(axis).copied().unwrap_or(1);
+    let inner: usize = shape.iter().skip(axis + 1).product();
+    let empty = ChannelRange {
+        min: f32::INFINITY,
+        max: f32::NEG_INFINITY,
+    };
+    let mut ranges = vec![empty; channels];
+    for (index, run) in values.chunks(inner.max(1)).enumerate() {
+        let range = &mut ranges[index % channels.max(1)];
+        for value in run {
+            range.min = range.min.min(*value);
+            range.max = range.max.max(*value);
+        }
+    }
+    ranges
+}
+
+fn inspect_activation(
+    model: &OpenModel,
+    id: LayerId,
+    spec: &QuantSpec,
+    ranges: &Ranges,
+) -> Result<ActivationInspection, RunError> {
+    let layer = &model.layers()[id.index()];
+    let clip = ranges.range(layer, spec)?;
+    let observer = ranges
+        .observer(layer.input)
+        .ok_or_else(|| RunError::layer(layer, "its input was not seen during calibration".to_owned()))?;
+    let histogram = observer.histogram();
+    let candidates = [
+        Calibrator::MinMax,
+        Calibrator::MovingAverage,
+        Calibrator::Percentile(99.99),
+        Calibrator::Mse,
+        Calibrator::Entropy,
+    ]
+    .into_iter()
+    .filter_map(|calibrator| {
+        let spec = QuantSpec {
+            calibrator,
+            range_override: None,
+            ..spec.clone()
+        };
+        // A calibrator that does not apply to this width simply has no mark.
+        Some((calibrator, ranges.range(layer, &spec).ok()?))
+    })
+    .collect();
+    Ok(ActivationInspection {
+        clipped: share_outside(&histogram, clip),
+        observed: observer
+            .range()
+            .map_err(|error| RunError::layer(layer, error.to_string()))?,
+        grid: ranges.quantizer(layer, spec)?.grid().copied(),
+        histogram,
+        clip,
+        candidates,
+    })
+}
+
+/// Share of the counts whose bin centre lies outside a range.
+fn share_outside(histogram: &Histogram, clip: Range) -> f64 {
+    let total: u64 = histogram.counts.iter().sum();
+    let width = (histogram.hi - histogram.lo) / histogram.counts.len().max(1) as f32;
+    let outside: u64 = histogram
+        .counts
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| {
+            let centre = histogram.lo + (*index as f32 + 0.5) * width;
+            centre < clip.min() || centre > clip.max()
+        })
+        .map(|(_, count)| *count)
+        .sum();
+    outside as f64 / total.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channel_ranges_follow_the_axis() {
+        let values = [1.0, 2.0, -3.0, 4.0, 5.0, -6.0];
+        let rows = channel_ranges(&values, &[2, 3], 0);
+        assert_eq!((rows[0].min, rows[0].max), (-3.0, 2.0));
+        assert_eq!((rows[1].min, rows[1].max), (-6.0, 5.0));
+        let columns = channel_ranges(&values, &[2, 3], 1);
+        assert_eq!((columns[2].min, columns[2].max), (-6.0, -3.0));
+    }
+}

@@ -1,0 +1,38 @@
+//! One open document: model, data, plan and results, and the jobs that compute them.
+//!
+//! [`Session`] is the only place that changes the plan, through [`Session::apply`]; the window and the
+//! command line stand on the same functions.
+
+mod action;
+mod apply;
+mod bundled;
+mod error;
+mod files;
+mod history;
+mod inspection;
+mod messages;
+mod open_data;
+mod open_model;
+mod poll;
+mod project_file;
+#[expect(
+    clippy::module_inception,
+    reason = "the file is named after its one type"
+)]
+mod session;
+mod undo;
+mod work;
+
+pub use action::{Action, LayerEdit};
+pub use apply::read_plan;
+pub use bundled::{BundledSample, bundled_samples};
+pub use error::SessionError;
+pub use files::write_atomically;
+pub use history::HistoryEntry;
+pub use inspection::{ActivationInspection, ChannelRange, Inspection, WeightInspection};
+pub use messages::{Message, Severity};
+pub use open_data::{DataRequest, OpenData};
+pub use open_model::OpenModel;
+pub use project_file::{PROJECT_VERSION, ProjectFile};
+pub use session::{PlanResult, Recent, Session};
+pub use work::JobStatus;

@@ -1,0 +1,162 @@
+//! Evaluation and calibration data for an open model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::SessionError;
+use super::open_model::OpenModel;
+use crate::data::{Dataset, InputShape, Loader, Preprocess, select, split_calibration};
+use crate::engine::Batches;
+use crate::model;
+use crate::plan::Fingerprint;
+
+/// Decoded samples are kept up to this many bytes per dataset.
+const CACHE_BYTES: usize = 512 << 20;
+
+/// Which data to open, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataRequest {
+    /// Evaluation data.
+    pub data: PathBuf,
+    /// Calibration data; `None` takes a disjoint part of the evaluation data.
+    pub calibration: Option<PathBuf>,
+    /// How samples become inputs; `None` guesses from the model.
+    pub preprocess: Option<Preprocess>,
+    /// Number of calibration samples.
+    pub calibration_samples: usize,
+    /// Number of evaluation samples; `None` takes all.
+    pub limit: Option<usize>,
+    /// Decides which samples are taken where not all are.
+    pub seed: u64,
+    /// Samples per batch; `None` chooses by memory.
+    pub batch_size: Option<usize>,
+}
+
+impl DataRequest {
+    /// A folder with default settings.
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            data,
+            calibration: None,
+            preprocess: None,
+            calibration_samples: 256,
+            limit: None,
+            seed: 0,
+            batch_size: None,
+        }
+    }
+}
+
+/// Open data: which samples evaluate, which calibrate, and how they become inputs.
+#[derive(Clone, Debug)]
+pub struct OpenData {
+    /// What was asked for.
+    pub request: DataRequest,
+    /// Samples that report accuracy.
+    pub evaluation: Batches,
+    /// Samples that tune ranges; disjoint from the evaluation samples.
+    pub calibration: Batches,
+    /// How samples become inputs.
+    pub preprocess: Preprocess,
+    /// Why this preprocessing; `None` if it was chosen by the user.
+    pub preprocess_guess: Option<String>,
+    /// Identifies data, split and preprocessing.
+    pub fingerprint: Fingerprint,
+}
+
+impl OpenData {
+    /// Opens folders for a model.
+    ///
+    /// # Errors
+    /// [`SessionError`] if a folder is empty, the model's input shape is not known, or samples do not fit it.
+    pub fn open(model: &OpenModel, request: DataRequest) -> Result<Self, SessionError> {
+        let shape = sample_shape(model)?;
+        let (preprocess, preprocess_guess) = match &request.preprocess {
+            Some(chosen) => (chosen.clone(), None),
+            None => {
+                let (guess, why) = Preprocess::guess(&shape, &model.graph().metadata().name);
+                (guess, Some(why))
+            }
+        };
+        let dataset = Arc::new(Dataset::open(&request.data)?);
+        let loader = Arc::new(Loader::new(
+            Arc::clone(&dataset),
+            preprocess.clone(),
+            shape.clone(),
+            CACHE_BYTES,
+        )?);
+        let (calibration_loader, calibration, evaluation) = match &request.calibration {
+            Some(folder) => {
+                let other = Arc::new(Dataset::open(folder)?);
+                let chosen = select(&all(&other), Some(request.calibration_samples), request.seed);
+                let loader = Loader::new(other, preprocess.clone(), shape, CACHE_BYTES)?;
+                (Arc::new(loader), chosen, all(&dataset))
+            }
+            None => {
+                let split = split_calibration(&dataset, request.calibration_samples, request.seed);
+                (Arc::clone(&loader), split.calibration, split.evaluation)
+            }
+        };
+        let evaluation = select(&evaluation, request.limit, request.seed);
+        let fingerprint = fingerprint(&request, &preprocess, &loader, &calibration_loader);
+        let graph = model.graph();
+        Ok(Self {
+            evaluation: Batches::new(graph, loader, evaluation, request.batch_size)?,
+            calibration: Batches::new(graph, calibration_loader, calibration, request.batch_size)?,
+            preprocess,
+            preprocess_guess,
+            fingerprint,
+            request,
+        })
+    }
+
+    /// The dataset that evaluates.
+    pub fn dataset(&self) -> &Dataset {
+        self.evaluation.loader().dataset()
+    }
+}
+
+fn all(dataset: &Dataset) -> Vec<usize> {
+    (0..dataset.samples.len()).collect()
+}
+
+/// The model's input without the batch axis.
+fn sample_shape(model: &OpenModel) -> Result<InputShape, SessionError> {
+    model::input_shape(model.graph())
+        .map(InputShape)
+        .ok_or_else(|| {
+            let inputs: Vec<String> = model
+                .graph()
+                .inputs()
+                .iter()
+                .map(|id| {
+                    let value = model.graph().value(*id);
+                    let dims: Vec<String> =
+                        value.shape.iter().flatten().map(ToString::to_string).collect();
+                    format!("{:?} [{}]", value.name, dims.join(", "))
+                })
+                .collect();
+            SessionError::Missing(format!(
+                "The model's inputs are {}; a dataset needs one input whose shape is known but for the batch. Export the model with fixed sizes\nFile: {}",
+                inputs.join(", "),
+                model.path.display()
+            ))
+        })
+}
+
+fn fingerprint(
+    request: &DataRequest,
+    preprocess: &Preprocess,
+    evaluation: &Loader,
+    calibration: &Loader,
+) -> Fingerprint {
+    let settings = format!(
+        "{preprocess}|{}|{:?}|{}",
+        request.calibration_samples, request.limit, request.seed
+    );
+    Fingerprint::of_parts([
+        evaluation.dataset().fingerprint().as_bytes(),
+        calibration.dataset().fingerprint().as_bytes(),
+        settings.as_bytes(),
+    ])
+}

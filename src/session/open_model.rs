@@ -1,0 +1,87 @@
+//! A model that is open and ready to run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::SessionError;
+use crate::engine::Executor;
+use crate::model::{self, CoverageRow, Graph, Layer};
+use crate::plan::{Fingerprint, PlanModel};
+
+/// A loaded network with its layers and its coverage.
+#[derive(Clone, Debug)]
+pub struct OpenModel {
+    /// The file.
+    pub path: PathBuf,
+    /// Runs the network.
+    pub executor: Arc<Executor>,
+    /// Which operators are quantized, float or unsupported, and why.
+    pub coverage: Vec<CoverageRow>,
+    /// Float parameters that belong to no layer.
+    pub other_parameters: u64,
+}
+
+impl OpenModel {
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// [`SessionError::Load`], or [`SessionError::Missing`] if nothing in it can be quantized.
+    pub fn open(path: &Path) -> Result<Self, SessionError> {
+        let graph = Arc::new(model::load(path)?);
+        let executor = Arc::new(Executor::new(Arc::clone(&graph)));
+        if executor.layers().is_empty() {
+            return Err(SessionError::Missing(format!(
+                "The model has no layer that can be quantized: no Conv, ConvTranspose, Gemm or MatMul with a constant weight\nFile: {}",
+                path.display()
+            )));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            coverage: model::coverage(&graph, executor.layers()),
+            other_parameters: other_parameters(&graph, executor.layers()),
+            executor,
+        })
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        self.executor.graph()
+    }
+
+    /// The layers in topological order.
+    pub fn layers(&self) -> &[Layer] {
+        self.executor.layers()
+    }
+
+    /// What a plan file says of this model.
+    pub fn identity(&self) -> PlanModel {
+        PlanModel {
+            name: self.graph().metadata().name.clone(),
+            sha256: Fingerprint(self.graph().metadata().sha256.clone()),
+        }
+    }
+
+    /// All float parameters.
+    pub fn parameters(&self) -> u64 {
+        self.other_parameters + self.layers().iter().map(|layer| layer.parameters).sum::<u64>()
+    }
+
+    /// Multiply–accumulates of one sample in all layers whose shapes are known.
+    pub fn macs(&self) -> u64 {
+        self.layers().iter().filter_map(|layer| layer.macs).sum()
+    }
+}
+
+fn other_parameters(graph: &Graph, layers: &[Layer]) -> u64 {
+    let owned: std::collections::BTreeSet<_> = layers
+        .iter()
+        .flat_map(|layer| [Some(layer.weight), layer.bias])
+        .flatten()
+        .collect();
+    graph
+        .initializers()
+        .iter()
+        .filter(|(id, tensor)| tensor.dtype().is_float() && !owned.contains(id))
+        .map(|(_, tensor)| tensor.elem_count() as u64)
+        .sum()
+}

@@ -1,0 +1,473 @@
+//! Taking in what jobs found, and starting what comes next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::history::{HistoryEntry, describe};
+use super::inspection::Inspection;
+use super::messages::Severity;
+use super::open_data::OpenData;
+use super::open_model::OpenModel;
+use super::project_file::{ProjectFile, StoredResult};
+use super::session::{
+    FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Recent, Session,
+};
+use super::undo::UndoStack;
+use super::work::{self, Opened, Outcome};
+use crate::engine::Evaluation;
+use crate::jobs::JobError;
+use crate::plan::{Plan, Preset, cost};
+
+impl Session {
+    /// Takes in what the jobs found since the last call and starts what follows from it.
+    ///
+    /// Called once per frame; returns whether anything changed.
+    pub fn poll(&mut self) -> bool {
+        let before = self.running_jobs().len();
+        let mut changed = self.poll_opening();
+        changed |= self.poll_files();
+        changed |= self.poll_baseline();
+        changed |= self.poll_evaluation();
+        changed |= self.poll_sweeps();
+        self.advance();
+        changed || before != self.running_jobs().len()
+    }
+
+    fn poll_opening(&mut self) -> bool {
+        let mut changed = false;
+        if let Some(outcome) = self.jobs.opening.outcome() {
+            changed = true;
+            match outcome {
+                Ok(opened) => self.model_opened(opened),
+                Err(error) => {
+                    self.pending_project = None;
+                    self.report("Open model", &error);
+                }
+            }
+        }
+        if let Some(outcome) = self.jobs.opening_data.outcome() {
+            changed = true;
+            match outcome {
+                Ok(data) => self.data_opened(data),
+                Err(error) => self.report("Open data", &error),
+            }
+        }
+        changed
+    }
+
+    fn model_opened(&mut self, opened: Opened) {
+        let Opened { model, data } = opened;
+        let plan = Plan::uniform(model.layers().len(), crate::plan::Widths::FLOAT);
+        // The plan that a newcomer sees first: 8 bits everywhere.
+        let plan = Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
+        self.close_data();
+        self.sensitivity = None;
+        self.undo = UndoStack::default();
+        self.saved = None;
+        self.plan = plan;
+        self.model = Some(Arc::clone(&model));
+        self.selection = vec![crate::model::LayerId(0)];
+        self.remember(Recent {
+            model: model.path.clone(),
+            data: None,
+            calibration: None,
+        });
+        self.warn_of_unsupported(&model);
+        if let Some(project) = self.pending_project.take() {
+            self.take_over_project(&model, project);
+        }
+        self.plan_changed();
+        match data {
+            Some(Ok(data)) => self.data_opened(data),
+            Some(Err(error)) => self.tell(Severity::Error, "Open data", error.to_string()),
+            None => {}
+        }
+    }
+
+    fn warn_of_unsupported(&mut self, model: &OpenModel) {
+        let unsupported: Vec<String> = model
+            .coverage
+            .iter()
+            .filter(|row| row.status == crate::model::Status::Unsupported)
+            .map(|row| format!("{} × {}: {}", row.count, row.op, row.reason))
+            .collect();
+        if !unsupported.is_empty() {
+            self.tell(
+                Severity::Warning,
+                "Unsupported operators",
+                format!(
+                    "The model opens, but it cannot run: {}. Sizes and weights can be studied; to measure accuracy, export the model without these operators",
+                    unsupported.join("; ")
+                ),
+            );
+        }
+    }
+
+    fn take_over_project(&mut self, model: &OpenModel, project: ProjectFile) {
+        match project.plan.plan_for(model.layers(), &model.identity()) {
+            Ok(plan) => {
+                self.plan = plan;
+                self.pending_history = project.history;
+            }
+            Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
+        }
+    }
+
+    fn data_opened(&mut self, data: OpenData) {
+        self.close_data();
+        if let Some(model) = &self.model {
+            let recent = Recent {
+                model: model.path.clone(),
+                data: Some(data.request.data.clone()),
+                calibration: data.request.calibration.clone(),
+            };
+            self.remember(recent);
+        }
+        self.adopt_history(&data);
+        self.data = Some(Arc::new(data));
+    }
+
+    /// Takes over the stored results that belong to this data; others would be stale.
+    fn adopt_history(&mut self, data: &OpenData) {
+        let Some(model) = self.model.clone() else {
+            return;
+        };
+        for stored in std::mem::take(&mut self.pending_history) {
+            if stored.data == data.fingerprint
+                && let Ok(plan) = stored.plan.plan_for(model.layers(), &model.identity())
+            {
+                self.history.push(history_entry(&model, stored, plan));
+            }
+        }
+    }
+
+    /// Forgets data and all that was measured on it.
+    fn close_data(&mut self) {
+        self.data = None;
+        self.float = None;
+        self.float_finished = false;
+        self.ranges = None;
+        self.result = None;
+        self.history.clear();
+        self.local_errors = None;
+        self.sensitivity = None;
+        self.jobs.float.clear();
+        self.jobs.calibration.clear();
+        self.jobs.evaluation.clear();
+        self.jobs.local_errors.clear();
+        self.jobs.sensitivity.clear();
+    }
+
+    fn poll_files(&mut self) -> bool {
+        let Some(outcome) = self.jobs.files.outcome() else {
+            return false;
+        };
+        match outcome {
+            Ok(FileDone::PlanRead(plan)) => self.change_plan(plan),
+            Ok(FileDone::ProjectRead(path, project)) => self.project_read(path, *project),
+            Ok(FileDone::PlanWritten(path)) => self.tell(
+                Severity::Info,
+                "Export plan",
+                format!("Written to {}", path.display()),
+            ),
+            Ok(FileDone::ProjectWritten(path, fingerprint)) => {
+                self.tell(
+                    Severity::Info,
+                    "Save project",
+                    format!("Saved to {}", path.display()),
+                );
+                self.saved = Some((path, fingerprint));
+            }
+            Err(error) => self.report("Files", &error),
+        }
+        true
+    }
+
+    fn project_read(&mut self, path: PathBuf, project: ProjectFile) {
+        let request = project
+            .data
+            .as_ref()
+            .map(super::project_file::StoredData::request)
+            .transpose();
+        match request {
+            Ok(request) => {
+                tracing::debug!("project {} read", path.display());
+                let model = project.model.clone();
+                self.pending_project = Some(project);
+                self.open_model(model, request);
+            }
+            Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
+        }
+    }
+
+    fn poll_baseline(&mut self) -> bool {
+        let mut changed = false;
+        if let Some(partial) = self.jobs.float.partial() {
+            self.float = Some(partial);
+            changed = true;
+        }
+        if let Some(outcome) = self.jobs.float.outcome() {
+            changed = true;
+            if let Some(reference) = self.finished("Measure float", outcome) {
+                self.float = Some(reference);
+                self.float_finished = true;
+                self.report_skipped();
+            }
+        }
+        if let Some(outcome) = self.jobs.calibration.outcome() {
+            changed = true;
+            if let Some(ranges) = self.finished("Calibrate", outcome) {
+                self.ranges = Some(ranges);
+                self.inspect();
+            }
+        }
+        changed
+    }
+
+    fn report_skipped(&mut self) {
+        let Some(data) = self.data.clone() else {
+            return;
+        };
+        let skipped = data.evaluation.loader().skipped();
+        if let Some(first) = skipped.first() {
+            self.tell(
+                Severity::Warning,
+                "Skipped files",
+                format!(
+                    "{} files were left out, the first: {}: {}",
+                    skipped.len(),
+                    first.file,
+                    first.reason
+                ),
+            );
+        }
+    }
+
+    fn poll_evaluation(&mut self) -> bool {
+        let mut changed = false;
+        if let Some(evaluation) = self.jobs.evaluation.partial() {
+            self.result = Some(self.result_of(evaluation, false));
+            changed = true;
+        }
+        if let Some(outcome) = self.jobs.evaluation.outcome() {
+            changed = true;
+            if let Some(evaluation) = self.finished("Evaluate plan", outcome) {
+                let result = self.result_of(evaluation, true);
+                self.enter_into_history(&result);
+                self.result = Some(result);
+            }
+        }
+        changed
+    }
+
+    /// The evaluation job is cleared whenever the plan changes, so what it sends is of this plan.
+    fn result_of(&self, evaluation: Evaluation, finished: bool) -> PlanResult {
+        PlanResult {
+            plan: self.plan_fingerprint.clone(),
+            evaluation,
+            finished,
+        }
+    }
+
+    fn enter_into_history(&mut self, result: &PlanResult) {
+        let known = self
+            .history
+            .iter()
+            .any(|entry| entry.fingerprint == result.plan);
+        if let (Some(cost), false) = (self.cost, known) {
+            self.history.push(HistoryEntry {
+                name: describe(&self.plan, &cost),
+                fingerprint: result.plan.clone(),
+                plan: self.plan.clone(),
+                cost,
+                samples: result.evaluation.samples,
+                metrics: result.evaluation.plan,
+                comparison: result.evaluation.comparison,
+            });
+        }
+    }
+
+    fn poll_sweeps(&mut self) -> bool {
+        let mut changed = false;
+        if let Some(partial) = self.jobs.local_errors.partial() {
+            self.local_errors = Some(partial);
+            changed = true;
+        }
+        if let Some(outcome) = self.jobs.local_errors.outcome() {
+            changed = true;
+            if let Some(errors) = self.finished("Local errors", outcome) {
+                self.local_errors = Some(errors);
+            }
+        }
+        if let Some(partial) = self.jobs.sensitivity.partial() {
+            self.sensitivity = Some(partial);
+            changed = true;
+        }
+        if let Some(outcome) = self.jobs.sensitivity.outcome() {
+            changed = true;
+            if let Some(sweep) = self.finished("Sensitivity", outcome) {
+                self.sensitivity = Some(sweep);
+            }
+        }
+        if let Some(outcome) = self.jobs.inspection.outcome() {
+            changed = true;
+            if let Some(inspection) = self.finished("Inspect layer", outcome) {
+                self.inspection = Some(inspection);
+            }
+        }
+        changed
+    }
+
+    /// The result of a job that ended well; a failure becomes a message and stops the chain.
+    fn finished<T>(&mut self, title: &str, outcome: Outcome<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.halted = true;
+                self.report(title, &error);
+                None
+            }
+        }
+    }
+
+    fn report(&mut self, title: &str, error: &JobError) {
+        if !matches!(error, JobError::Cancelled) {
+            self.tell(Severity::Error, title, error.to_string());
+        }
+    }
+
+    /// Brings everything that depends on the plan up to date.
+    pub(super) fn plan_changed(&mut self) {
+        self.plan_fingerprint = self.plan.fingerprint();
+        self.cost = self
+            .model
+            .as_ref()
+            .map(|model| cost(model.layers(), &self.plan, model.other_parameters));
+        self.jobs.evaluation.clear();
+        self.result = None;
+        self.halted = false;
+        self.selection
+            .retain(|id| id.index() < self.plan.layers().len());
+        self.inspect();
+        self.advance();
+    }
+
+    /// Starts the next job that is missing: float, calibration, the plan, then local errors.
+    pub(super) fn advance(&mut self) {
+        let (Some(model), Some(data)) = (self.model.clone(), self.data.clone()) else {
+            return;
+        };
+        if self.halted {
+            return;
+        }
+        if !self.float_finished {
+            self.start_float(model, data);
+        } else if self.ranges.is_none() {
+            self.start_calibration(model, data);
+        } else {
+            let measured = self.result().is_some_and(|result| result.finished);
+            if !measured && !self.jobs.evaluation.is_running() {
+                self.start_evaluation(Arc::clone(&model), Arc::clone(&data));
+            }
+            let screened = self
+                .local_errors
+                .as_ref()
+                .is_some_and(|errors| errors.samples > 0);
+            if !screened && !self.jobs.local_errors.is_running() {
+                self.start_local_errors(model, data);
+            }
+        }
+        let urgent = self.jobs.evaluation.is_running();
+        self.jobs.local_errors.set_paused(urgent);
+        self.jobs.sensitivity.set_paused(urgent);
+    }
+
+    fn start_float(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+        if self.jobs.float.is_running() {
+            return;
+        }
+        let pools = self.pools.clone();
+        self.jobs.float.start(&self.wake, move |context| {
+            pools
+                .interactive
+                .install(|| work::run_float(context, &model, &data.evaluation))
+        });
+    }
+
+    fn start_calibration(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+        if self.jobs.calibration.is_running() {
+            return;
+        }
+        let pools = self.pools.clone();
+        self.jobs.calibration.start(&self.wake, move |context| {
+            pools
+                .interactive
+                .install(|| work::run_calibration(context, &model, &data.calibration))
+        });
+    }
+
+    fn start_evaluation(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+        let (plan, ranges, reference) = (self.plan.clone(), self.ranges.clone(), self.float.clone());
+        let pools = self.pools.clone();
+        self.jobs.evaluation.start(&self.wake, move |context| {
+            pools.interactive.install(|| {
+                work::run_evaluation(
+                    context,
+                    &model,
+                    &data.evaluation,
+                    &plan,
+                    ranges.as_deref(),
+                    reference.as_deref(),
+                    LAYER_ERROR_SAMPLES,
+                )
+            })
+        });
+    }
+
+    fn start_local_errors(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+        let Some(ranges) = self.ranges.clone() else {
+            return;
+        };
+        let (plan, pools) = (self.plan.clone(), self.pools.clone());
+        self.jobs.local_errors.start(&self.wake, move |context| {
+            pools.background.install(|| {
+                let batches = data.calibration.spread(LOCAL_ERROR_SAMPLES).in_batches_of(16);
+                work::run_local_errors(
+                    context,
+                    &model,
+                    &batches,
+                    &plan,
+                    &ranges,
+                    &Self::screening_widths(),
+                )
+            })
+        });
+    }
+
+    /// Looks into the first selected layer under its current choice.
+    pub(super) fn inspect(&mut self) {
+        let (Some(model), Some(&layer)) = (self.model.clone(), self.selection.first()) else {
+            self.inspection = None;
+            return;
+        };
+        let Some(choice) = self.plan.layer(layer).cloned() else {
+            return;
+        };
+        let ranges = self.ranges.clone();
+        self.jobs.inspection.start(&self.wake, move |context| {
+            work::run_inspection(&context.cancel, &model, layer, &choice, ranges.as_deref())
+        });
+    }
+}
+
+fn history_entry(model: &OpenModel, stored: StoredResult, plan: Plan) -> HistoryEntry {
+    HistoryEntry {
+        fingerprint: plan.fingerprint(),
+        cost: cost(model.layers(), &plan, model.other_parameters),
+        samples: stored.samples,
+        metrics: stored.metrics(),
+        comparison: stored.comparison(),
+        name: stored.name,
+        plan,
+    }
+}

@@ -1,0 +1,323 @@
+//! The open document.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::SessionError;
+use super::history::HistoryEntry;
+use super::inspection::Inspection;
+use super::messages::{Message, Severity};
+use super::open_data::OpenData;
+use super::open_model::OpenModel;
+use super::project_file::StoredResult;
+use super::undo::UndoStack;
+use super::work::{JobStatus, Opened, Pools, Slot};
+use crate::engine::{Evaluation, FloatReference, LocalErrors, Ranges, Sensitivity};
+use crate::jobs::Wake;
+use crate::model::LayerId;
+use crate::plan::{Cost, Fingerprint, Plan, Widths};
+use crate::quant::{BitWidth, NumberFormat};
+
+/// Samples that the layer errors of an interactive evaluation are measured on.
+pub(super) const LAYER_ERROR_SAMPLES: usize = 128;
+/// Samples that the local errors are measured on.
+pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
+/// Entries of the list of recent files.
+const RECENT_LENGTH: usize = 10;
+
+/// A measured plan: the result, and what it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanResult {
+    /// The plan that was measured.
+    pub plan: Fingerprint,
+    /// What is known of it so far.
+    pub evaluation: Evaluation,
+    /// Whether all samples were evaluated.
+    pub finished: bool,
+}
+
+/// A model that was open before, with its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recent {
+    /// The model, or a project.
+    pub model: PathBuf,
+    /// The evaluation folder.
+    pub data: Option<PathBuf>,
+    /// The calibration folder.
+    pub calibration: Option<PathBuf>,
+}
+
+/// One open document with the jobs that work on it.
+///
+/// Nothing here blocks: files are read and networks run in background jobs, whose results
+/// [`Session::poll`] takes in. A result is shown only for the plan, model and data that it was
+/// computed for; a change cancels what it makes stale.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) wake: Wake,
+    pub(super) pools: Pools,
+    pub(super) model: Option<Arc<OpenModel>>,
+    pub(super) data: Option<Arc<OpenData>>,
+    pub(super) plan: Plan,
+    pub(super) plan_fingerprint: Fingerprint,
+    pub(super) cost: Option<Cost>,
+    pub(super) undo: UndoStack,
+    pub(super) selection: Vec<LayerId>,
+    pub(super) float: Option<Arc<FloatReference>>,
+    pub(super) float_finished: bool,
+    pub(super) ranges: Option<Arc<Ranges>>,
+    pub(super) result: Option<PlanResult>,
+    pub(super) history: Vec<HistoryEntry>,
+    pub(super) local_errors: Option<LocalErrors>,
+    pub(super) sensitivity: Option<Sensitivity>,
+    pub(super) inspection: Option<Inspection>,
+    pub(super) messages: Vec<Message>,
+    pub(super) next_message: u64,
+    pub(super) recent: Vec<Recent>,
+    pub(super) saved: Option<(PathBuf, Fingerprint)>,
+    /// Plan and results of a project whose model and data are still being opened.
+    pub(super) pending_project: Option<super::project_file::ProjectFile>,
+    pub(super) pending_history: Vec<StoredResult>,
+    /// Stopped by hand: nothing starts by itself until something is asked for.
+    pub(super) halted: bool,
+    pub(super) jobs: Jobs,
+}
+
+/// The jobs of a session, one slot for each kind.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    pub(super) opening: Slot<(), Opened>,
+    pub(super) opening_data: Slot<(), OpenData>,
+    pub(super) float: Slot<Arc<FloatReference>, Arc<FloatReference>>,
+    pub(super) calibration: Slot<(), Arc<Ranges>>,
+    pub(super) evaluation: Slot<Evaluation, Evaluation>,
+    pub(super) local_errors: Slot<LocalErrors, LocalErrors>,
+    pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
+    pub(super) inspection: Slot<(), Inspection>,
+    pub(super) files: Slot<(), FileDone>,
+}
+
+/// A file job that ended.
+#[derive(Debug)]
+pub(super) enum FileDone {
+    /// A plan file was read.
+    PlanRead(Plan),
+    /// A project file was read.
+    ProjectRead(PathBuf, Box<super::project_file::ProjectFile>),
+    /// The plan was exported.
+    PlanWritten(PathBuf),
+    /// The project was saved with this plan.
+    ProjectWritten(PathBuf, Fingerprint),
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            opening: Slot::new("Opening model"),
+            opening_data: Slot::new("Opening data"),
+            float: Slot::new("Measuring float"),
+            calibration: Slot::new("Calibrating"),
+            evaluation: Slot::new("Evaluating plan"),
+            local_errors: Slot::new("Local errors"),
+            sensitivity: Slot::new("Sensitivity"),
+            inspection: Slot::new("Inspecting layer"),
+            files: Slot::new("Files"),
+        }
+    }
+}
+
+impl Session {
+    /// An empty session that computes on `threads` threads and calls `wake` when there is news.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn new(threads: usize, wake: Wake) -> Result<Self, SessionError> {
+        let plan = Plan::uniform(0, Widths::FLOAT);
+        Ok(Self {
+            wake,
+            pools: Pools::new(threads)?,
+            model: None,
+            data: None,
+            plan_fingerprint: plan.fingerprint(),
+            plan,
+            cost: None,
+            undo: UndoStack::default(),
+            selection: Vec::new(),
+            float: None,
+            float_finished: false,
+            ranges: None,
+            result: None,
+            history: Vec::new(),
+            local_errors: None,
+            sensitivity: None,
+            inspection: None,
+            messages: Vec::new(),
+            next_message: 0,
+            recent: Vec::new(),
+            saved: None,
+            pending_project: None,
+            pending_history: Vec::new(),
+            halted: false,
+            jobs: Jobs::default(),
+        })
+    }
+
+    /// The open model.
+    pub fn model(&self) -> Option<&OpenModel> {
+        self.model.as_deref()
+    }
+
+    /// The open data.
+    pub fn data(&self) -> Option<&OpenData> {
+        self.data.as_deref()
+    }
+
+    /// The plan as it is edited.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Identifies the plan as it is edited.
+    pub fn plan_fingerprint(&self) -> &Fingerprint {
+        &self.plan_fingerprint
+    }
+
+    /// Size and bit operations of the plan; `None` without a model.
+    pub fn cost(&self) -> Option<&Cost> {
+        self.cost.as_ref()
+    }
+
+    /// The selected layers, in the order in which they were selected.
+    pub fn selection(&self) -> &[LayerId] {
+        &self.selection
+    }
+
+    /// Float accuracy so far, and whether all samples were run.
+    pub fn float(&self) -> Option<(&FloatReference, bool)> {
+        self.float
+            .as_deref()
+            .map(|reference| (reference, self.float_finished))
+    }
+
+    /// Statistics of the layers' inputs, once calibrated.
+    pub fn ranges(&self) -> Option<&Ranges> {
+        self.ranges.as_deref()
+    }
+
+    /// What is measured of the current plan; never of another one.
+    pub fn result(&self) -> Option<&PlanResult> {
+        self.result
+            .as_ref()
+            .filter(|result| result.plan == self.plan_fingerprint)
+    }
+
+    /// Plans that were evaluated to the end, oldest first.
+    pub fn history(&self) -> &[HistoryEntry] {
+        &self.history
+    }
+
+    /// Local error of every layer at every width, as far as measured.
+    pub fn local_errors(&self) -> Option<&LocalErrors> {
+        self.local_errors.as_ref()
+    }
+
+    /// The last sensitivity sweep, as far as it went.
+    pub fn sensitivity(&self) -> Option<&Sensitivity> {
+        self.sensitivity.as_ref()
+    }
+
+    /// Details of the first selected layer under its current choice.
+    pub fn inspection(&self) -> Option<&Inspection> {
+        let inspection = self.inspection.as_ref()?;
+        (self.selection.first() == Some(&inspection.layer)).then_some(inspection)
+    }
+
+    /// Messages that were not dismissed, oldest first.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Models that were opened, newest first.
+    pub fn recent(&self) -> &[Recent] {
+        &self.recent
+    }
+
+    /// Sets the list of recent models, as it was stored by the window.
+    pub fn set_recent(&mut self, recent: Vec<Recent>) {
+        self.recent = recent;
+    }
+
+    /// Whether there is a change of the plan to take back.
+    pub fn can_undo(&self) -> bool {
+        self.undo.can_undo()
+    }
+
+    /// Whether there is a change of the plan to do again.
+    pub fn can_redo(&self) -> bool {
+        self.undo.can_redo()
+    }
+
+    /// The project file, if one was opened or saved.
+    pub fn project_path(&self) -> Option<&PathBuf> {
+        self.saved.as_ref().map(|(path, _)| path)
+    }
+
+    /// Whether the plan differs from the saved project, or was changed and never saved.
+    pub fn is_modified(&self) -> bool {
+        match &self.saved {
+            Some((_, fingerprint)) => *fingerprint != self.plan_fingerprint,
+            None => self.undo.can_undo(),
+        }
+    }
+
+    /// The jobs that run now, most urgent first.
+    pub fn running_jobs(&self) -> Vec<JobStatus> {
+        let jobs = &self.jobs;
+        [
+            jobs.opening.status(),
+            jobs.opening_data.status(),
+            jobs.files.status(),
+            jobs.float.status(),
+            jobs.calibration.status(),
+            jobs.evaluation.status(),
+            jobs.local_errors.status(),
+            jobs.sensitivity.status(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Whether a job runs or would be started by the next [`Session::poll`].
+    pub fn is_busy(&self) -> bool {
+        !self.running_jobs().is_empty() || self.jobs.inspection.is_running()
+    }
+
+    /// Widths of the local-error map and the default widths of a sweep.
+    pub fn screening_widths() -> Vec<NumberFormat> {
+        [8, 7, 6, 5, 4, 3, 2]
+            .into_iter()
+            .filter_map(|bits| BitWidth::new(bits).ok())
+            .map(NumberFormat::Int)
+            .collect()
+    }
+
+    pub(super) fn tell(&mut self, severity: Severity, title: &str, text: String) {
+        let id = self.next_message;
+        self.next_message += 1;
+        self.messages.push(Message {
+            id,
+            severity,
+            title: title.to_owned(),
+            text,
+        });
+    }
+
+    pub(super) fn remember(&mut self, recent: Recent) {
+        self.recent.retain(|other| other.model != recent.model);
+        self.recent.insert(0, recent);
+        self.recent.truncate(RECENT_LENGTH);
+    }
+}

@@ -4,5 +4,4 @@ pub mod data;
 pub mod engine;
 pub mod jobs;
 pub mod model;
-pub mod plan;
 pub mod quant;

@@ -1,1 +1,3 @@
 //! Runs graphs: kernels, executor, calibration, evaluation.
+
+pub mod kernels;

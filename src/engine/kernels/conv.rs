@@ -57,6 +57,11 @@ impl ConvWeights {
     pub fn shape(&self) -> [usize; 4] {
         self.shape
     }
+
+    /// Kernel `[height, width]`.
+    pub fn kernel(&self) -> [usize; 2] {
+        [self.shape[2], self.shape[3]]
+    }
 }
 
 /// Checks lengths against a weight shape; `out` is the number of output channels.

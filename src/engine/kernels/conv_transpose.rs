@@ -54,6 +54,11 @@ impl ConvTransposeWeights {
     pub fn shape(&self) -> [usize; 4] {
         self.shape
     }
+
+    /// Kernel `[height, width]`.
+    pub fn kernel(&self) -> [usize; 2] {
+        [self.shape[2], self.shape[3]]
+    }
 }
 
 /// Applies the transpose of a convolution to `[batch, channels, height, width]`.

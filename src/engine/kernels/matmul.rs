@@ -29,8 +29,13 @@ impl MatMulWeights {
     ///
     /// # Errors
     /// A matrix or bias of another length than the shape says.
-    pub fn pack(matrix: &[f32], shape: [usize; 2], bias: Option<&[f32]>) -> Result<Self> {
-        Self::pack_strided(matrix, shape, [shape[1], 1], bias)
+    pub fn pack(
+        matrix: &[f32],
+        depth: usize,
+        columns: usize,
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        Self::pack_strided(matrix, [depth, columns], [columns, 1], bias)
     }
 
     /// Like [`Self::pack`] for a matrix that is stored as its transpose `[columns, depth]`.
@@ -39,10 +44,11 @@ impl MatMulWeights {
     /// A matrix or bias of another length than the shape says.
     pub fn pack_transposed(
         matrix: &[f32],
-        shape: [usize; 2],
+        depth: usize,
+        columns: usize,
         bias: Option<&[f32]>,
     ) -> Result<Self> {
-        Self::pack_strided(matrix, shape, [1, shape[0]], bias)
+        Self::pack_strided(matrix, [depth, columns], [1, depth], bias)
     }
 
     fn pack_strided(
@@ -159,7 +165,7 @@ mod tests {
             let x = random.tensor(&shape)?;
             let w = random.floats(depth * columns);
             let bias = random.floats(columns);
-            let weights = Arc::new(MatMulWeights::pack(&w, [depth, columns], Some(&bias))?);
+            let weights = Arc::new(MatMulWeights::pack(&w, depth, columns, Some(&bias))?);
             let y = on_one_and_two_threads(|| matmul_packed(&x, &weights))?;
             let expected: Vec<_> = values(&x)?
                 .chunks_exact(depth)
@@ -178,7 +184,7 @@ mod tests {
             assert_sums_close(&values(&y)?, &expected, &format!("{shape:?} {columns}"));
 
             let turned = transposed(&w, [depth, columns]);
-            let turned = MatMulWeights::pack_transposed(&turned, [depth, columns], Some(&bias))?;
+            let turned = MatMulWeights::pack_transposed(&turned, depth, columns, Some(&bias))?;
             assert_eq!(values(&matmul_packed(&x, &Arc::new(turned))?)?, values(&y)?);
         }
         Ok(())
@@ -188,7 +194,7 @@ mod tests {
     fn row_does_not_depend_on_the_others() -> Result<()> {
         let mut random = Random::new(42);
         let w = random.floats(700 * 45);
-        let weights = Arc::new(MatMulWeights::pack(&w, [700, 45], None)?);
+        let weights = Arc::new(MatMulWeights::pack(&w, 700, 45, None)?);
         let x = random.tensor(&[20, 700])?;
         let all = matmul_packed(&x, &weights)?.narrow(0, 13, 1)?;
         let one = matmul_packed(&x.narrow(0, 13, 1)?, &weights)?;
@@ -198,9 +204,9 @@ mod tests {
 
     #[test]
     fn errors_name_what_does_not_fit() -> Result<()> {
-        assert!(MatMulWeights::pack(&[0.0; 5], [2, 3], None).is_err());
-        assert!(MatMulWeights::pack(&[0.0; 6], [2, 3], Some(&[0.0; 2])).is_err());
-        let weights = Arc::new(MatMulWeights::pack(&[0.0; 6], [2, 3], None)?);
+        assert!(MatMulWeights::pack(&[0.0; 5], 2, 3, None).is_err());
+        assert!(MatMulWeights::pack(&[0.0; 6], 2, 3, Some(&[0.0; 2])).is_err());
+        let weights = Arc::new(MatMulWeights::pack(&[0.0; 6], 2, 3, None)?);
         let x = Tensor::zeros((4, 3), candle_core::DType::F32, &candle_core::Device::Cpu)?;
         let message = matmul_packed(&x, &weights).err().map(|e| e.to_string());
         let message = message.unwrap_or_default();

@@ -1,6 +1,8 @@
 //! Samples of a dataset as input tensors, in fixed order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
@@ -23,6 +25,8 @@ pub struct Batches {
     batch_size: usize,
     /// The file declares this batch; a shorter last batch is filled up to it.
     fixed_batch: Option<usize>,
+    /// Nanoseconds spent reading samples, over all clones.
+    decode_nanos: Arc<AtomicU64>,
 }
 
 /// One batch on its way through the network.
@@ -65,6 +69,7 @@ impl Batches {
                 .unwrap_or_else(|| batch_by_memory(graph))
                 .max(1),
             fixed_batch,
+            decode_nanos: Arc::default(),
         })
     }
 
@@ -76,6 +81,11 @@ impl Batches {
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Seconds spent so far reading and preparing samples.
+    pub fn decode_secs(&self) -> f64 {
+        self.decode_nanos.load(Ordering::Relaxed) as f64 * 1e-9
     }
 
     /// Where the samples come from.
@@ -118,7 +128,10 @@ impl Batches {
     }
 
     fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {
+        let started = Instant::now();
         let batch = self.loader.batch(indices)?;
+        let nanos = started.elapsed().as_nanos() as u64;
+        self.decode_nanos.fetch_add(nanos, Ordering::Relaxed);
         let len = batch.samples.len();
         let mut shape = batch.shape;
         let mut data = batch.data;

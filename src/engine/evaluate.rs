@@ -1,6 +1,7 @@
 //! Accuracy and errors of a plan, batch by batch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use candle_core::Tensor;
 
@@ -67,6 +68,10 @@ pub struct Evaluation {
     pub layers: Vec<LayerErrors>,
     /// Samples that the layer errors were measured on.
     pub layer_error_samples: usize,
+    /// Seconds that float took, where it ran beside the plan.
+    pub float_secs: f64,
+    /// Seconds that the plan took.
+    pub plan_secs: f64,
 }
 
 /// Measures the float network.
@@ -136,21 +141,23 @@ pub fn evaluate_plan(
         let batch = batch?;
         let known = reference.and_then(|reference| reference.outputs.get(index));
         let with_layers = evaluation.samples < layer_error_samples;
-        let float_outputs: Arc<[Tensor]> = match known {
-            Some(outputs) if !with_layers => Arc::clone(outputs),
+        let started = Instant::now();
+        let (float_outputs, float_layers): (Arc<[Tensor]>, _) = match known {
+            Some(outputs) if !with_layers => (Arc::clone(outputs), Vec::new()),
             _ => {
-                let (outputs, layer_outputs) = run_float(executor, &float, &batch, with_layers, cancel)?;
-                if with_layers {
-                    let plan_outputs = run_observed(executor, prepared, &batch, &layer_outputs, cancel, &mut evaluation)?;
-                    evaluation.add(&batch, &outputs, &plan_outputs)?;
-                    on_batch(&evaluation);
-                    continue;
-                }
-                outputs.into()
+                let (outputs, layers) = run_float(executor, &float, &batch, with_layers, cancel)?;
+                (outputs.into(), layers)
             }
         };
-        let held = run(executor, prepared, &batch, cancel)?;
-        let plan_outputs = outputs_of(executor, &held, batch.len)?;
+        evaluation.float_secs += started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let plan_outputs = if with_layers {
+            run_observed(executor, prepared, &batch, &float_layers, cancel, &mut evaluation)?
+        } else {
+            let held = run(executor, prepared, &batch, cancel)?;
+            outputs_of(executor, &held, batch.len)?
+        };
+        evaluation.plan_secs += started.elapsed().as_secs_f64();
         evaluation.add(&batch, &float_outputs, &plan_outputs)?;
         on_batch(&evaluation);
     }
@@ -267,16 +274,28 @@ pub(super) fn outputs_of(
         .outputs()
         .iter()
         .map(|id| {
-            let tensor = held.get(*id).ok_or_else(|| {
-                RunError::message(format!(
-                    "Output {:?} was not computed",
-                    executor.graph().value(*id).name
-                ))
-            })?;
+            let tensor = output(executor, held, *id)?;
             match tensor.dims().first() {
                 Some(&rows) if rows > len => Ok(tensor.narrow(0, 0, len)?),
-                _ => Ok(tensor.clone()),
+                _ => Ok(tensor),
             }
         })
         .collect()
+}
+
+/// One of the graph's outputs.
+pub(super) fn output(
+    executor: &Executor,
+    held: &Activations,
+    id: crate::model::ValueId,
+) -> Result<Tensor, RunError> {
+    held.get(id)
+        .or_else(|| executor.graph().initializer(id))
+        .cloned()
+        .ok_or_else(|| {
+            RunError::message(format!(
+                "Output {:?} was not computed",
+                executor.graph().value(id).name
+            ))
+        })
 }

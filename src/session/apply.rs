@@ -285,7 +285,7 @@ impl LayerEdit {
 ///
 /// # Errors
 /// The file cannot be read, is no plan, or was made for another model.
-pub fn read_plan(path: &Path, model: &Arc<super::OpenModel>) -> Result<Plan, SessionError> {
+pub fn read_plan(path: &Path, model: &super::OpenModel) -> Result<Plan, SessionError> {
     let text = read_text(path)?;
     PlanFile::from_json(&text)
         .and_then(|file| file.plan_for(model.layers(), &model.identity()))

@@ -1,0 +1,366 @@
+//! Arguments of the program and of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::data::Preprocess;
+use crate::engine::{Protocol, Subject};
+use crate::plan::{Assignment, Plan, Preset, Widths};
+use crate::quant::{Calibrator, Granularity, NumberFormat, Scheme};
+use crate::session::{DataRequest, OpenModel, SessionError, read_plan};
+
+/// Explore neural-network quantization: bit-widths per layer, accuracy, size and error.
+///
+/// Without a command the window opens.
+#[derive(Debug, Parser)]
+#[command(name = "quantscope", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// A command; none opens the window.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What the window opens.
+    #[command(flatten)]
+    pub window: WindowArguments,
+}
+
+/// What the window opens at the start.
+#[derive(Debug, Args)]
+pub struct WindowArguments {
+    /// Model to open: .onnx, .safetensors, zip .pth, or a .qscope project
+    pub model: Option<PathBuf>,
+    /// Evaluation data
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Calibration data; absent: a disjoint part of --data
+    #[arg(long, value_name = "DIR")]
+    pub calib: Option<PathBuf>,
+    /// imagenet, unit, signed, raw, or fields `mean=…;std=…;scale=…;resize=…;crop=…;channels=…`
+    #[arg(long, value_name = "SPEC")]
+    pub preprocess: Option<Preprocess>,
+    /// A saved plan
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+}
+
+/// The headless commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Layers, coverage, parameters and MACs of a model
+    Info(InfoArguments),
+    /// Float and plan: metrics, per-layer errors, size
+    Eval(EvalArguments),
+    /// How much every layer hurts at every width
+    Sensitivity(SensitivityArguments),
+    /// Raw outputs for .npy inputs, float or under a plan
+    Run(RunArguments),
+    /// Write a plan for a target
+    Export(ExportArguments),
+}
+
+/// Output of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputOptions {
+    /// Print one JSON document on standard output and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on standard error
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Threads of every command that runs the network.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ThreadOptions {
+    /// Number of threads; default: all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroUsize>,
+}
+
+/// Which data, and how it is read.
+#[derive(Clone, Debug, Args)]
+pub struct DataOptions {
+    /// Calibration data; absent: a disjoint part of --data
+    #[arg(long, value_name = "DIR")]
+    pub calib: Option<PathBuf>,
+    /// Number of calibration samples
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub calib_samples: usize,
+    /// Number of evaluation samples; default: all
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Decides which samples are taken where not all are
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Samples per batch; default: chosen by memory
+    #[arg(long, value_name = "N")]
+    pub batch: Option<std::num::NonZeroUsize>,
+    /// imagenet, unit, signed, raw, or fields `mean=…;std=…;scale=…;resize=…;crop=…;channels=…`; absent: guessed from the model
+    #[arg(long, value_name = "SPEC")]
+    pub preprocess: Option<Preprocess>,
+}
+
+impl DataOptions {
+    /// The request for a session.
+    pub fn request(&self, data: PathBuf) -> DataRequest {
+        DataRequest {
+            data,
+            calibration: self.calib.clone(),
+            preprocess: self.preprocess.clone(),
+            calibration_samples: self.calib_samples,
+            limit: self.limit,
+            seed: self.seed,
+            batch_size: self.batch.map(std::num::NonZeroUsize::get),
+        }
+    }
+}
+
+/// Which plan.
+#[derive(Clone, Debug, Args)]
+pub struct PlanOptions {
+    /// Width of every weight: 1..16, f32, f16, bf16 [default: 8]
+    #[arg(long, value_name = "B", conflicts_with = "plan")]
+    pub weights: Option<NumberFormat>,
+    /// Width of every layer's input: 1..16, f32, f16, bf16 [default: 8]
+    #[arg(long, value_name = "B", conflicts_with = "plan")]
+    pub activations: Option<NumberFormat>,
+    /// Widths of matching layers, as GLOB=W/A; repeatable, later wins
+    #[arg(long = "set", value_name = "GLOB=W/A", conflicts_with = "plan")]
+    pub assignments: Vec<Assignment>,
+    /// A preset such as W4A8, instead of --weights and --activations
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["plan", "weights", "activations"])]
+    pub preset: Option<String>,
+    /// A saved plan
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
+    #[arg(long, value_name = "NAME")]
+    pub calibrator: Option<Calibrator>,
+    /// Scheme of the weights: symmetric or asymmetric
+    #[arg(long, value_name = "NAME")]
+    pub scheme: Option<Scheme>,
+    /// Granularity of the weights: per-tensor, per-channel, per-group:N
+    #[arg(long, value_name = "NAME")]
+    pub granularity: Option<Granularity>,
+}
+
+impl PlanOptions {
+    /// Whether any option asks for a plan.
+    pub fn is_given(&self) -> bool {
+        self.weights.is_some()
+            || self.activations.is_some()
+            || !self.assignments.is_empty()
+            || self.preset.is_some()
+            || self.plan.is_some()
+    }
+
+    /// The plan for a model.
+    ///
+    /// # Errors
+    /// A glob matches nothing, the preset is unknown, or the plan file does not fit.
+    pub fn plan_for(&self, model: &OpenModel) -> Result<Plan, SessionError> {
+        let layers = model.layers();
+        let mut plan = match (&self.plan, &self.preset) {
+            (Some(path), _) => read_plan(path, model)?,
+            (None, Some(name)) => {
+                let float = Plan::uniform(layers.len(), Widths::FLOAT);
+                Preset::by_name(name)?.apply(&float)
+            }
+            (None, None) => {
+                let eight = Preset::by_name("W8A8")?.widths();
+                let widths = Widths {
+                    weight: self.weights.unwrap_or(eight.weight),
+                    activation: self.activations.unwrap_or(eight.activation),
+                };
+                Plan::uniform(layers.len(), widths)
+            }
+        };
+        plan.assign(layers, &self.assignments)?;
+        if let Some(calibrator) = self.calibrator {
+            plan.set_activation_calibrator(calibrator);
+        }
+        if let Some(scheme) = self.scheme {
+            plan.set_weight_scheme(scheme);
+        }
+        if let Some(granularity) = self.granularity {
+            plan.set_weight_granularity(granularity);
+        }
+        Ok(plan)
+    }
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub struct InfoArguments {
+    /// The model
+    pub model: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the text would show up in the help")]
+    pub output: OutputOptions,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the text would show up in the help")]
+pub struct EvalArguments {
+    /// The model
+    pub model: PathBuf,
+    /// Evaluation data
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    #[command(flatten)]
+    pub threads: ThreadOptions,
+    /// Exit with 1 if the plan's top-1 (0..1) is lower
+    #[arg(long, value_name = "SHARE")]
+    pub min_top1: Option<f64>,
+    /// Exit with 1 if the agreement with float (0..1) is lower
+    #[arg(long, value_name = "SHARE")]
+    pub min_agreement: Option<f64>,
+    /// Exit with 1 if the SQNR of the outputs in dB is lower
+    #[arg(long, value_name = "DB")]
+    pub min_sqnr_db: Option<f64>,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Protocol of a sweep, as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArgument {
+    /// Only the studied layer is quantized
+    OnlyOne,
+    /// Every layer but the studied one is quantized
+    AllButOne,
+}
+
+impl From<ProtocolArgument> for Protocol {
+    fn from(argument: ProtocolArgument) -> Self {
+        match argument {
+            ProtocolArgument::OnlyOne => Self::OnlyOne,
+            ProtocolArgument::AllButOne => Self::AllButOne,
+        }
+    }
+}
+
+/// What a sweep quantizes, as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SubjectArgument {
+    /// The weight
+    Weights,
+    /// The input activation
+    Activations,
+    /// Both
+    Both,
+}
+
+impl From<SubjectArgument> for Subject {
+    fn from(argument: SubjectArgument) -> Self {
+        match argument {
+            SubjectArgument::Weights => Self::Weights,
+            SubjectArgument::Activations => Self::Activations,
+            SubjectArgument::Both => Self::Both,
+        }
+    }
+}
+
+/// Arguments of `sensitivity`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the text would show up in the help")]
+pub struct SensitivityArguments {
+    /// The model
+    pub model: PathBuf,
+    /// Evaluation data
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Widths, separated by commas
+    #[arg(long, value_name = "B,B,…", value_delimiter = ',', default_value = "8,4,2")]
+    pub bits: Vec<NumberFormat>,
+    /// Which layers are quantized together
+    #[arg(long, value_enum, default_value = "only-one")]
+    pub protocol: ProtocolArgument,
+    /// What of a layer is quantized
+    #[arg(long, value_enum, default_value = "weights")]
+    pub what: SubjectArgument,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
+    #[arg(long, value_name = "NAME")]
+    pub calibrator: Option<Calibrator>,
+    #[command(flatten)]
+    pub threads: ThreadOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the text would show up in the help")]
+pub struct RunArguments {
+    /// The model
+    pub model: PathBuf,
+    /// An input: NAME=FILE.npy, or FILE.npy if the model has one input
+    #[arg(long, value_name = "NAME=FILE.npy", required = true)]
+    pub input: Vec<String>,
+    /// Folder for one OUTPUT.npy each
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub threads: ThreadOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the text would show up in the help")]
+pub struct ExportArguments {
+    /// The model
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    /// Target: plan
+    #[arg(long, value_name = "NAME", default_value = "plan")]
+    pub target: String,
+    /// Folder that the files go to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn widths_beyond_16_are_refused() {
+        let error = Arguments::try_parse_from([
+            "quantscope", "eval", "m.onnx", "--data", "d", "--weights", "17",
+        ])
+        .unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("17"), "{error}");
+    }
+
+    #[test]
+    fn a_plan_excludes_widths() {
+        let error = Arguments::try_parse_from([
+            "quantscope", "eval", "m.onnx", "--data", "d", "--plan", "p.json", "--weights", "4",
+        ])
+        .unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

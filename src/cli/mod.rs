@@ -1,0 +1,61 @@
+//! Headless commands over the session layer; the contract is the README's command-line section.
+
+mod args;
+mod eval;
+mod export;
+mod info;
+mod memory;
+mod number;
+mod output;
+mod run;
+mod sample;
+mod sensitivity;
+
+pub use args::{Arguments, Command, WindowArguments};
+pub use sample::run_sample;
+
+use crate::session::SessionError;
+
+/// Exit codes of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// Done, but a check such as `--min-top1` failed.
+    CheckFailed,
+    /// Bad input or usage; a message was written to standard error.
+    BadInput,
+}
+
+impl Exit {
+    /// The number that the process returns.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::CheckFailed => 1,
+            Self::BadInput => 2,
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run_command(command: Command) -> Exit {
+    let result = match command {
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Sensitivity(arguments) => sensitivity::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+    };
+    finish(result)
+}
+
+fn finish(result: Result<Exit, SessionError>) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::error(&error.to_string());
+            Exit::BadInput
+        }
+    }
+}

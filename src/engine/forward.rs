@@ -1,0 +1,70 @@
+//! Raw outputs for inputs of any batch size.
+
+use candle_core::Tensor;
+
+use super::activations::Activations;
+use super::error::RunError;
+use super::evaluate::output;
+use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
+use crate::jobs::CancelToken;
+use crate::model::{self, ValueId};
+
+/// Runs the network on whole inputs; a model with a fixed batch runs it piece by piece.
+///
+/// Returns the outputs in the order of the graph, the pieces joined along the first axis.
+///
+/// # Errors
+/// [`RunError`] if the number of samples is no multiple of the fixed batch, or a node cannot run.
+pub fn forward(
+    executor: &Executor,
+    prepared: &PreparedPlan,
+    inputs: &[(ValueId, Tensor)],
+    cancel: &CancelToken,
+) -> Result<Vec<Tensor>, RunError> {
+    let samples = inputs
+        .first()
+        .and_then(|(_, tensor)| tensor.dims().first().copied())
+        .unwrap_or(1);
+    let piece = match model::fixed_batch(executor.graph()) {
+        Some(fixed) if fixed > 0 && samples > fixed => fixed,
+        _ => samples.max(1),
+    };
+    if samples % piece != 0 {
+        return Err(RunError::message(format!(
+            "The model has a fixed batch of {piece}, and {samples} samples are no multiple of it; feed {} samples",
+            samples / piece * piece
+        )));
+    }
+    let mut pieces: Vec<Vec<Tensor>> = vec![Vec::new(); executor.graph().outputs().len()];
+    for start in (0..samples.max(1)).step_by(piece) {
+        let mut fed = Activations::new();
+        for (id, tensor) in inputs {
+            let part = match tensor.dims().first() {
+                Some(&rows) if rows == samples && piece < samples => {
+                    tensor.narrow(0, start, piece)?
+                }
+                _ => tensor.clone(),
+            };
+            fed.insert(*id, part);
+        }
+        let held = executor.run(
+            prepared,
+            &fed,
+            RunOptions {
+                keep: Keep::Outputs,
+                cancel,
+                tap: None,
+            },
+        )?;
+        for (list, id) in pieces.iter_mut().zip(executor.graph().outputs()) {
+            list.push(output(executor, &held, *id)?);
+        }
+    }
+    pieces
+        .into_iter()
+        .map(|list| match list.as_slice() {
+            [only] => Ok(only.clone()),
+            several => Ok(Tensor::cat(several, 0)?),
+        })
+        .collect()
+}

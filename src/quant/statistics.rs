@@ -249,7 +249,7 @@ mod tests {
             (vec![-3.0, -2.0], Some((-3.0, -2.0))),
         ];
         for (values, range) in cases {
-            let actual = extremes(values);
+            let actual = extremes(&values);
             assert_eq!(
                 actual.range.map(|r| (r.min(), r.max())),
                 range,

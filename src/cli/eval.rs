@@ -205,9 +205,7 @@ fn accuracy_so_far(evaluation: &Evaluation) -> String {
 }
 
 pub(super) fn skipped_files(data: &OpenData) -> Vec<SkippedFile> {
-    let mut skipped = data.dataset().skipped.clone();
-    skipped.extend(data.evaluation.loader().skipped());
-    skipped.extend(data.calibration.loader().dataset().skipped.iter().cloned());
+    let mut skipped = data.evaluation.loader().skipped();
     skipped.extend(data.calibration.loader().skipped());
     let mut files: Vec<SkippedFile> = Vec::new();
     for one in skipped {

@@ -9,7 +9,7 @@ use super::Exit;
 use super::args::RunArguments;
 use super::eval::{announce, ranges_for, thread_pool};
 use super::output;
-use crate::data::{NpyArray, NpyData, read_npy, write_npy_f32, write_npy_i64};
+use crate::data::{NpyArray, NpyData, write_f32, write_i64};
 use crate::engine::{PreparedPlan, RunError, forward};
 use crate::jobs::CancelToken;
 use crate::model::ValueId;
@@ -112,10 +112,15 @@ fn read_input(model: &OpenModel, argument: &str) -> Result<(ValueId, Tensor), Se
             )));
         }
     };
-    let NpyArray { shape, data } = read_npy(path.as_ref())?;
+    let NpyArray { shape, data } = NpyArray::read(path.as_ref())?;
     let tensor = match data {
-        NpyData::F32(values) => Tensor::from_vec(values, shape, &Device::Cpu),
-        NpyData::I64(values) => Tensor::from_vec(values, shape, &Device::Cpu),
+        NpyData::F32(_) | NpyData::F64(_) => {
+            Tensor::from_vec(data.into_f32(), shape, &Device::Cpu)
+        }
+        NpyData::I32(_) | NpyData::I64(_) | NpyData::U8(_) => {
+            let values = data.into_i64().unwrap_or_default();
+            Tensor::from_vec(values, shape, &Device::Cpu)
+        }
     };
     Ok((id, tensor.map_err(RunError::from)?))
 }
@@ -157,13 +162,13 @@ fn write_output(path: &std::path::Path, tensor: &Tensor) -> Result<(), SessionEr
     let flat = tensor.flatten_all().map_err(RunError::from)?;
     if tensor.dtype() == DType::F32 {
         let values = flat.to_vec1::<f32>().map_err(RunError::from)?;
-        write_npy_f32(path, tensor.dims(), &values)?;
+        write_f32(path, tensor.dims(), &values)?;
     } else {
         let values = flat
             .to_dtype(DType::I64)
             .and_then(|flat| flat.to_vec1::<i64>())
             .map_err(RunError::from)?;
-        write_npy_i64(path, tensor.dims(), &values)?;
+        write_i64(path, tensor.dims(), &values)?;
     }
     Ok(())
 }

@@ -51,7 +51,10 @@ impl LayerWeights {
                 Ok(conv2d(input, weights, &geometry, Activation::None)?)
             }
             (Packed::ConvTranspose(weights), Op::ConvTranspose(conv)) => {
-                Ok(conv_transpose2d(input, weights, conv)?)
+                let [_, _, height, width] = image_shape(input)?;
+                let (geometry, output_padding) =
+                    ConvGeometry::resolve_transposed(conv, weights.kernel(), [height, width])?;
+                Ok(conv_transpose2d(input, weights, &geometry, output_padding)?)
             }
             (Packed::MatMul(weights), _) => Ok(matmul_packed(input, weights)?),
             (Packed::Plain { weight, bias: own }, _) => {
@@ -191,7 +194,7 @@ fn pack_values(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, O
                 return plain(graph, layer, values);
             }
             let weights = if *trans_b {
-                MatMulWeights::pack(&transposed(values, outer, inner), inner, outer, bias.as_deref())
+                MatMulWeights::pack_transposed(values, inner, outer, bias.as_deref())
             } else {
                 MatMulWeights::pack(values, inner, outer, bias.as_deref())
             };
@@ -205,13 +208,4 @@ fn plain(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, OpError
     let weight = Tensor::from_slice(values, layer.weight_shape.as_slice(), &Device::Cpu)?;
     let bias = layer.bias.and_then(|id| graph.initializer(id)).cloned();
     Ok(Packed::Plain { weight, bias })
-}
-
-/// `[rows, columns]` to `[columns, rows]`.
-fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).map(|row| values[row * columns + column]));
-    }
-    out
 }

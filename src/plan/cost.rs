@@ -2,7 +2,7 @@
 
 use super::plan::{LayerPlan, Plan};
 use crate::model::Layer;
-use crate::quant::{Granularity, NumberFormat, Scheme, packed_bytes};
+use crate::quant::{Granularity, NumberFormat, Scheme, packed_weight_bytes};
 
 /// Bytes of an `f32` bias element or scale.
 const F32_BYTES: u64 = 4;
@@ -72,7 +72,7 @@ fn zero_point_bytes(format: NumberFormat, scheme: Scheme) -> u64 {
 pub fn layer_cost(layer: &Layer, choice: &LayerPlan) -> LayerCost {
     let weight = &choice.weight;
     let activation = &choice.activation;
-    let mut size_bytes = packed_bytes(layer.weight_elements, weight.format)
+    let mut size_bytes = packed_weight_bytes(layer.weight_elements, weight.format)
         + (layer.parameters - layer.weight_elements.min(layer.parameters)) * F32_BYTES;
     if matches!(weight.format, NumberFormat::Int(_)) {
         size_bytes += grid_count(layer, weight.granularity)

@@ -6,7 +6,7 @@ use crate::model::LayerId;
 use crate::plan::LayerPlan;
 use crate::quant::{
     Calibrator, Grid, Histogram, NumberFormat, QuantSpec, Range, SliceErrors, SliceStatistics,
-    error_histogram, histogram, statistics,
+    channel_ranges, error_histogram, histogram, slice_statistics,
 };
 
 /// Bins of the histograms that are drawn.
@@ -29,9 +29,9 @@ pub struct Inspection {
 #[derive(Clone, Debug)]
 pub struct WeightInspection {
     /// Mean, spread and extremes.
-    pub statistics: SliceStatistics,
+    pub statistics: Option<SliceStatistics>,
     /// Distribution of the float values.
-    pub histogram: Histogram,
+    pub histogram: Option<Histogram>,
     /// Distribution of `w − ŵ`; `None` for a float weight.
     pub error_histogram: Option<Histogram>,
     /// Signal, noise and saturation; `None` for a float weight.
@@ -41,16 +41,7 @@ pub struct WeightInspection {
     /// Different dequantized values that occur.
     pub unique_levels: usize,
     /// Extremes of every output channel.
-    pub channels: Vec<ChannelRange>,
-}
-
-/// Extremes of one output channel of a weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChannelRange {
-    /// Smallest value.
-    pub min: f32,
-    /// Largest value.
-    pub max: f32,
+    pub channels: Vec<Range>,
 }
 
 /// A layer's input as calibration saw it, and how it is quantized.
@@ -106,14 +97,15 @@ fn inspect_weight(
         .as_ref()
         .map_or(&values, |quantized| &quantized.dequantized);
     Ok(WeightInspection {
-        statistics: statistics(&values),
+        statistics: slice_statistics(&values),
         histogram: histogram(&values, BINS),
         error_histogram: quantized
             .as_ref()
-            .map(|quantized| error_histogram(&values, &quantized.dequantized, BINS)),
+            .and_then(|quantized| error_histogram(&values, &quantized.dequantized, BINS)),
         errors: quantized.as_ref().map(|quantized| quantized.errors),
         unique_levels: count_unique(unique_levels),
-        channels: channel_ranges(&values, &layer.weight_shape, layer.channel_axis),
+        channels: channel_ranges(&values, &layer.weight_shape, layer.channel_axis)
+            .map_err(|error| RunError::layer(layer, error.to_string()))?,
         grids: quantized.map_or_else(Vec::new, |quantized| quantized.grids),
     })
 }
@@ -125,25 +117,6 @@ fn count_unique(values: &[f32]) -> usize {
     bits.len()
 }
 
-/// Extremes along the channel axis of a row-major tensor.
-fn channel_ranges(values: &[f32], shape: &[usize], axis: usize) -> Vec<ChannelRange> {
-    let channels = shape.get(axis).copied().unwrap_or(1);
-    let inner: usize = shape.iter().skip(axis + 1).product();
-    let empty = ChannelRange {
-        min: f32::INFINITY,
-        max: f32::NEG_INFINITY,
-    };
-    let mut ranges = vec![empty; channels];
-    for (index, run) in values.chunks(inner.max(1)).enumerate() {
-        let range = &mut ranges[index % channels.max(1)];
-        for value in run {
-            range.min = range.min.min(*value);
-            range.max = range.max.max(*value);
-        }
-    }
-    ranges
-}
-
 fn inspect_activation(
     model: &OpenModel,
     id: LayerId,
@@ -152,10 +125,9 @@ fn inspect_activation(
 ) -> Result<ActivationInspection, RunError> {
     let layer = &model.layers()[id.index()];
     let clip = ranges.range(layer, spec)?;
-    let observer = ranges
-        .observer(layer.input)
-        .ok_or_else(|| RunError::layer(layer, "its input was not seen during calibration".to_owned()))?;
-    let histogram = observer.histogram();
+    let unseen = || RunError::layer(layer, "its input was not seen during calibration".to_owned());
+    let observer = ranges.observer(layer.input).ok_or_else(unseen)?;
+    let histogram = observer.histogram().cloned().ok_or_else(unseen)?;
     let candidates = [
         Calibrator::MinMax,
         Calibrator::MovingAverage,
@@ -176,9 +148,7 @@ fn inspect_activation(
     .collect();
     Ok(ActivationInspection {
         clipped: share_outside(&histogram, clip),
-        observed: observer
-            .range()
-            .map_err(|error| RunError::layer(layer, error.to_string()))?,
+        observed: observer.range().ok_or_else(unseen)?,
         grid: ranges.quantizer(layer, spec)?.grid().copied(),
         histogram,
         clip,
@@ -188,32 +158,16 @@ fn inspect_activation(
 
 /// Share of the counts whose bin centre lies outside a range.
 fn share_outside(histogram: &Histogram, clip: Range) -> f64 {
-    let total: u64 = histogram.counts.iter().sum();
-    let width = (histogram.hi - histogram.lo) / histogram.counts.len().max(1) as f32;
-    let outside: u64 = histogram
-        .counts
+    let counts = histogram.counts();
+    let total: u64 = counts.iter().sum();
+    let outside: u64 = counts
         .iter()
         .enumerate()
-        .filter(|(index, _)| {
-            let centre = histogram.lo + (*index as f32 + 0.5) * width;
-            centre < clip.min() || centre > clip.max()
+        .filter(|(bin, _)| {
+            let centre = histogram.bin_start(*bin) + histogram.bin_width() / 2.0;
+            centre < f64::from(clip.min()) || centre > f64::from(clip.max())
         })
         .map(|(_, count)| *count)
         .sum();
     outside as f64 / total.max(1) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn channel_ranges_follow_the_axis() {
-        let values = [1.0, 2.0, -3.0, 4.0, 5.0, -6.0];
-        let rows = channel_ranges(&values, &[2, 3], 0);
-        assert_eq!((rows[0].min, rows[0].max), (-3.0, 2.0));
-        assert_eq!((rows[1].min, rows[1].max), (-6.0, 5.0));
-        let columns = channel_ranges(&values, &[2, 3], 1);
-        assert_eq!((columns[2].min, columns[2].max), (-6.0, -3.0));
-    }
 }

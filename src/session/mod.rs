@@ -29,7 +29,7 @@ pub use bundled::{BundledSample, bundled_samples};
 pub use error::SessionError;
 pub use files::write_atomically;
 pub use history::HistoryEntry;
-pub use inspection::{ActivationInspection, ChannelRange, Inspection, WeightInspection};
+pub use inspection::{ActivationInspection, Inspection, WeightInspection};
 pub use messages::{Message, Severity};
 pub use open_data::{DataRequest, OpenData};
 pub use open_model::OpenModel;

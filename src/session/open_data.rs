@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use super::open_model::OpenModel;
-use crate::data::{Dataset, InputShape, Loader, Preprocess, select, split_calibration};
+use crate::data::{Dataset, Loader, Preprocess, select, split_calibration};
 use crate::engine::Batches;
 use crate::model;
 use crate::plan::Fingerprint;
@@ -74,7 +74,7 @@ impl OpenData {
         let (preprocess, preprocess_guess) = match &request.preprocess {
             Some(chosen) => (chosen.clone(), None),
             None => {
-                let (guess, why) = Preprocess::guess(&shape, &model.graph().metadata().name);
+                let (guess, why) = guess(&shape, &model.graph().metadata().name);
                 (guess, Some(why))
             }
         };
@@ -82,14 +82,15 @@ impl OpenData {
         let loader = Arc::new(Loader::new(
             Arc::clone(&dataset),
             preprocess.clone(),
-            shape.clone(),
+            &shape,
             CACHE_BYTES,
         )?);
         let (calibration_loader, calibration, evaluation) = match &request.calibration {
             Some(folder) => {
                 let other = Arc::new(Dataset::open(folder)?);
-                let chosen = select(&all(&other), Some(request.calibration_samples), request.seed);
-                let loader = Loader::new(other, preprocess.clone(), shape, CACHE_BYTES)?;
+                let count = Some(request.calibration_samples);
+                let chosen = select(&other, &all(&other), count, request.seed);
+                let loader = Loader::new(other, preprocess.clone(), &shape, CACHE_BYTES)?;
                 (Arc::new(loader), chosen, all(&dataset))
             }
             None => {
@@ -97,7 +98,7 @@ impl OpenData {
                 (Arc::clone(&loader), split.calibration, split.evaluation)
             }
         };
-        let evaluation = select(&evaluation, request.limit, request.seed);
+        let evaluation = select(&dataset, &evaluation, request.limit, request.seed);
         let fingerprint = fingerprint(&request, &preprocess, &loader, &calibration_loader);
         let graph = model.graph();
         Ok(Self {
@@ -116,14 +117,21 @@ impl OpenData {
     }
 }
 
+/// The guess from channels, height and width; inputs of other ranks are arrays, taken as they are.
+fn guess(shape: &[usize], name: &str) -> (Preprocess, String) {
+    match *shape {
+        [channels, height, width] => Preprocess::guess(channels, height, width, &[name]),
+        _ => Preprocess::guess(0, 1, 1, &[name]),
+    }
+}
+
 fn all(dataset: &Dataset) -> Vec<usize> {
     (0..dataset.samples.len()).collect()
 }
 
 /// The model's input without the batch axis.
-fn sample_shape(model: &OpenModel) -> Result<InputShape, SessionError> {
+fn sample_shape(model: &OpenModel) -> Result<Vec<usize>, SessionError> {
     model::input_shape(model.graph())
-        .map(InputShape)
         .ok_or_else(|| {
             let inputs: Vec<String> = model
                 .graph()

@@ -1,1 +1,0 @@
-//! Behaviour tests of the whole program.

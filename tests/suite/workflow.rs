@@ -1,0 +1,135 @@
+//! The main job: open, measure, change, undo, export, reload.
+
+use quantscope::model::LayerId;
+use quantscope::plan::Preset;
+use quantscope::session::{Action, LayerEdit, Session};
+
+use crate::common::{quantscope, sample, session, wait_until};
+
+fn open_sample() -> Session {
+    let mut session = session();
+    session.apply(Action::OpenSample(0));
+    wait_for_result(&mut session);
+    session
+}
+
+fn wait_for_result(session: &mut Session) {
+    wait_until(session, "the plan's result", |session| {
+        session.result().is_some_and(|result| result.finished)
+    });
+}
+
+#[test]
+fn a_sample_opens_and_is_measured_by_itself() {
+    let session = open_sample();
+    let (float, finished) = session.float().unwrap();
+    assert!(finished);
+    let top1 = float.metrics.top1().unwrap();
+    assert!((0.90..=0.98).contains(&top1), "float top-1 {top1}");
+    let result = session.result().unwrap();
+    assert_eq!(result.evaluation.samples, float.samples);
+    assert_eq!(session.history().len(), 1);
+}
+
+#[test]
+fn a_changed_width_updates_the_size_at_once_and_never_shows_the_old_result() {
+    let mut session = open_sample();
+    let before = *session.cost().unwrap();
+    let layers: Vec<LayerId> = (0..3).map(LayerId).collect();
+    session.apply(Action::Edit {
+        layers,
+        edit: LayerEdit::WeightFormat("4".parse().unwrap()),
+    });
+    assert!(session.cost().unwrap().size_bytes < before.size_bytes);
+    assert!(session.result().is_none_or(|result| result.evaluation.samples == 0));
+    wait_for_result(&mut session);
+    assert_eq!(session.history().len(), 2);
+    session.apply(Action::Undo);
+    assert_eq!(*session.cost().unwrap(), before);
+    session.apply(Action::Redo);
+    assert!(session.cost().unwrap().size_bytes < before.size_bytes);
+}
+
+#[test]
+fn low_widths_hurt_visibly() {
+    let mut session = open_sample();
+    let eight = session.result().unwrap().evaluation.plan.top1().unwrap();
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A4").unwrap()));
+    wait_for_result(&mut session);
+    let four = session.result().unwrap().evaluation.plan.top1().unwrap();
+    assert!(four < eight - 0.02, "8 bits: {eight}, 4 bits: {four}");
+}
+
+#[test]
+fn locked_layers_keep_their_widths_under_a_preset() {
+    let mut session = open_sample();
+    session.apply(Action::Edit {
+        layers: vec![LayerId(1)],
+        edit: LayerEdit::Locked(true),
+    });
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A4").unwrap()));
+    let widths = |id| session.plan().layer(id).unwrap().widths().to_string();
+    assert_eq!((widths(LayerId(0)), widths(LayerId(1))), ("4/4".to_owned(), "8/8".to_owned()));
+}
+
+#[test]
+fn an_exported_plan_gives_the_same_numbers_on_the_command_line() {
+    let mut session = open_sample();
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
+    wait_for_result(&mut session);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    session.apply(Action::ExportPlan(path.clone()));
+    wait_until(&mut session, "the file", |session| {
+        session.messages().iter().any(|message| message.title == "Export plan")
+    });
+    let (code, out, err) = quantscope(&[
+        "eval",
+        sample("signs-resnet.onnx").to_str().unwrap(),
+        "--data",
+        sample("signs/eval").to_str().unwrap(),
+        "--calib",
+        sample("signs/calib").to_str().unwrap(),
+        "--plan",
+        path.to_str().unwrap(),
+        "--json",
+        "--quiet",
+    ]);
+    assert_eq!(code, Some(0), "{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let evaluation = &session.result().unwrap().evaluation;
+    assert_eq!(report["plan"]["top1"].as_f64(), evaluation.plan.top1());
+    assert_eq!(report["sqnr_db"].as_f64(), evaluation.comparison.sqnr_db());
+    assert_eq!(report["size_bytes"].as_u64(), Some(session.cost().unwrap().size_bytes));
+}
+
+#[test]
+fn a_project_brings_back_plan_and_history() {
+    let mut session = open_sample();
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
+    wait_for_result(&mut session);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("signs.qscope");
+    session.apply(Action::SaveProject(path.clone()));
+    wait_until(&mut session, "the project", |session| session.project_path().is_some());
+    assert!(!session.is_modified());
+    let (plan, history) = (session.plan().clone(), session.history().to_vec());
+
+    let mut again = crate::common::session();
+    again.apply(Action::OpenProject(path));
+    wait_until(&mut again, "the history", |session| session.history().len() == 2);
+    assert_eq!(again.plan(), &plan);
+    assert_eq!(again.history(), history);
+}
+
+#[test]
+fn cancelling_keeps_what_was_found_and_stops_quickly() {
+    let mut session = open_sample();
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
+    session.apply(Action::CancelJobs);
+    wait_until(&mut session, "the end of all jobs", |session| session.running_jobs().is_empty());
+    assert_eq!(session.history().len(), 1);
+    session.apply(Action::Evaluate);
+    wait_for_result(&mut session);
+    assert_eq!(session.history().len(), 2);
+}

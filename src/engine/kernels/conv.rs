@@ -6,9 +6,10 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use rten_simd::SimdOp as _;
 
+use super::depthwise::{ChannelBuffers, Reduction, reduce_channel, window_tile_width};
 use super::gemm::{BLOCK_PANELS, ConvolvePanels, PackedRows, tile_width};
 use super::geometry::ConvGeometry;
-use super::planes::ShiftedPlanes;
+use super::planes::{ShiftedPlanes, Windows, planned};
 use super::{Activation, checked_len, contiguous_f32};
 
 /// Weight and bias of a convolution, laid out for the kernels.
@@ -16,7 +17,15 @@ use super::{Activation, checked_len, contiguous_f32};
 pub struct ConvWeights {
     shape: [usize; 4],
     groups: usize,
-    packed: Vec<PackedRows>,
+    packed: Packed,
+}
+
+#[derive(Debug)]
+enum Packed {
+    /// One input channel a group: weights `[out, height · width]` and bias.
+    Depthwise { weights: Vec<f32>, bias: Vec<f32> },
+    /// A matrix `[out / groups, in / groups · height · width]` for each group.
+    Groups(Vec<PackedRows>),
 }
 
 impl ConvWeights {
@@ -33,19 +42,21 @@ impl ConvWeights {
     ) -> Result<Self> {
         let [out, inputs, height, width] = shape;
         check_weight(weight, shape, out, groups, bias)?;
+        let bias = bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec);
         let depth = inputs * height * width;
-        let group_rows = out / groups;
-        let bias_of = |group: usize| match bias {
-            Some(bias) => bias[group * group_rows..(group + 1) * group_rows].to_vec(),
-            None => vec![0.0; group_rows],
+        let packed = if inputs == 1 && groups > 1 {
+            Packed::Depthwise {
+                weights: weight.to_vec(),
+                bias,
+            }
+        } else {
+            let rows = out / groups;
+            let matrices = weight.chunks_exact(rows * depth);
+            let packed = matrices
+                .zip(bias.chunks_exact(rows))
+                .map(|(matrix, bias)| PackedRows::pack(matrix, depth, bias.to_vec()));
+            Packed::Groups(packed.collect())
         };
-        let group_len = group_rows * depth;
-        let packed = (0..groups)
-            .map(|group| {
-                let rows = &weight[group * group_len..(group + 1) * group_len];
-                PackedRows::pack(rows, depth, bias_of(group))
-            })
-            .collect();
         Ok(Self {
             shape,
             groups,
@@ -165,18 +176,59 @@ pub(super) fn convolve(
     if height * width == 0 {
         bail!("input {dims:?} has no pixels");
     }
-    let planes = planned(geometry, kernel, [height, width])?;
-    let shape = [batch, out, planes.output[0], planes.output[1]];
+    let windows = windows(geometry, kernel, [height, width])?;
+    let shape = [batch, out, windows.output[0], windows.output[1]];
     let mut y = vec![0.0; checked_len(&shape)?];
-    let samples = Samples {
-        weights,
-        offsets: column_offsets(&planes, group_channels),
-        planes,
-        activation,
-        image_len: height * width,
-    };
-    samples.convolve_all(x, &mut y)?;
+    match &weights.packed {
+        Packed::Depthwise {
+            weights: kernels,
+            bias,
+        } => {
+            let layout = planned(&windows, window_tile_width(), 1)?;
+            let multiplier = out / weights.groups;
+            let images = [multiplier, height * width];
+            convolve_channels(&layout, kernels, bias, activation, x, images, &mut y);
+        }
+        Packed::Groups(packed) => {
+            let layout = planned(&windows, tile_width(), group_channels)?;
+            let samples = Samples {
+                weights: packed,
+                offsets: column_offsets(&layout, group_channels),
+                buffer_len: layout.buffer_len(group_channels).unwrap_or(0),
+                layout,
+                activation,
+                image_len: height * width,
+            };
+            let group_out = out / weights.groups * shape[2] * shape[3];
+            samples.convolve_all(x, group_channels * height * width, &mut y, group_out);
+        }
+    }
     Ok((y, shape))
+}
+
+/// Convolves each channel on its own, in parallel; each gives `multiplier` outputs.
+fn convolve_channels(
+    layout: &ShiftedPlanes,
+    weights: &[f32],
+    bias: &[f32],
+    activation: Activation,
+    x: &[f32],
+    [multiplier, image_len]: [usize; 2],
+    y: &mut [f32],
+) {
+    let kernel_len = layout.taps.len();
+    y.par_chunks_exact_mut(layout.output_len())
+        .enumerate()
+        .for_each_init(ChannelBuffers::default, |buffers, (index, output)| {
+            let channel = index % bias.len();
+            let image = &x[index / multiplier * image_len..][..image_len];
+            let reduction = Reduction::WeightedSum {
+                weights: &weights[channel * kernel_len..(channel + 1) * kernel_len],
+                bias: bias[channel],
+                activation,
+            };
+            reduce_channel(layout, reduction, image, 0.0, buffers, output);
+        });
 }
 
 pub(super) fn check_channels(channels: usize, expected: usize) -> Result<()> {
@@ -187,19 +239,22 @@ pub(super) fn check_channels(channels: usize, expected: usize) -> Result<()> {
     bail!("input has {channels} channel{plural}, weight expects {expected}")
 }
 
-fn planned(
-    geometry: &ConvGeometry,
-    kernel: [usize; 2],
-    input: [usize; 2],
-) -> Result<ShiftedPlanes> {
-    match ShiftedPlanes::new(geometry, kernel, input, tile_width()) {
-        Some(planes) => Ok(planes),
-        None => bail!(
+fn windows(geometry: &ConvGeometry, kernel: [usize; 2], input: [usize; 2]) -> Result<Windows> {
+    let Some(output) = geometry.output_size(kernel, input) else {
+        bail!(
             "kernel {kernel:?} with dilations {:?} exceeds the input {input:?} with pads {:?}",
             geometry.dilations,
             geometry.pads
-        ),
-    }
+        );
+    };
+    Ok(Windows {
+        kernel,
+        strides: geometry.strides,
+        pads: geometry.pads,
+        dilations: geometry.dilations,
+        input,
+        output,
+    })
 }
 
 /// Offset from the output position for each column of the weight matrix.
@@ -212,48 +267,43 @@ fn column_offsets(planes: &ShiftedPlanes, channels: usize) -> Vec<usize> {
         .collect()
 }
 
+/// A convolution that is applied to each sample and group.
 struct Samples<'a> {
-    weights: &'a ConvWeights,
-    planes: ShiftedPlanes,
+    weights: &'a [PackedRows],
+    layout: ShiftedPlanes,
     offsets: Vec<usize>,
+    buffer_len: usize,
     activation: Activation,
     image_len: usize,
 }
 
 impl Samples<'_> {
     /// One task for each sample and group; tasks split further where there are few.
-    fn convolve_all(&self, x: &[f32], y: &mut [f32]) -> Result<()> {
-        let [out, group_channels, ..] = self.weights.shape;
-        let groups = self.weights.groups;
-        let group_in = group_channels * self.image_len;
-        let group_out = out / groups * self.planes.output[0] * self.planes.output[1];
-        let buffer_len = match self.planes.buffer_len(group_channels) {
-            Some(len) => checked_len(&[len])?,
-            None => bail!("padded input is too large to address"),
-        };
+    fn convolve_all(&self, x: &[f32], group_in: usize, y: &mut [f32], group_out: usize) {
         let few = y.len() < 4 * rayon::current_num_threads() * group_out;
-        y.par_chunks_mut(group_out).enumerate().for_each_init(
-            Vec::new,
-            |buffer: &mut Vec<f32>, (index, output)| {
-                buffer.resize(buffer_len, 0.0);
-                let image = &x[index * group_in..(index + 1) * group_in];
-                let rows = &self.weights.packed[index % groups];
-                if few {
-                    self.convolve_split(image, rows, buffer, output);
-                } else {
-                    self.convolve(image, rows, buffer, output);
-                }
-            },
-        );
-        Ok(())
+        y.par_chunks_mut(group_out)
+            .zip(x.par_chunks(group_in))
+            .enumerate()
+            .for_each_init(
+                Vec::new,
+                |buffer: &mut Vec<f32>, (index, (output, image))| {
+                    buffer.resize(self.buffer_len, 0.0);
+                    let rows = &self.weights[index % self.weights.len()];
+                    if few {
+                        self.convolve_split(image, rows, buffer, output);
+                    } else {
+                        self.convolve(image, rows, buffer, output);
+                    }
+                },
+            );
     }
 
     fn convolve(&self, image: &[f32], rows: &PackedRows, buffer: &mut [f32], output: &mut [f32]) {
         for (image, planes) in image
             .chunks_exact(self.image_len)
-            .zip(buffer.chunks_mut(self.planes.channel_len()))
+            .zip(buffer.chunks_mut(self.layout.channel_len()))
         {
-            self.planes.fill_channel(image, planes);
+            self.layout.fill_channel(image, 0.0, planes);
         }
         let chunk = self.block_len(BLOCK_PANELS);
         for (panels, output) in rows.blocks(BLOCK_PANELS).zip(output.chunks_mut(chunk)) {
@@ -271,8 +321,8 @@ impl Samples<'_> {
     ) {
         image
             .par_chunks_exact(self.image_len)
-            .zip(buffer.par_chunks_mut(self.planes.channel_len()))
-            .for_each(|(image, planes)| self.planes.fill_channel(image, planes));
+            .zip(buffer.par_chunks_mut(self.layout.channel_len()))
+            .for_each(|(image, planes)| self.layout.fill_channel(image, 0.0, planes));
         let panels = rows
             .panel_count()
             .div_ceil(rayon::current_num_threads())
@@ -286,14 +336,14 @@ impl Samples<'_> {
     }
 
     fn block_len(&self, panels: usize) -> usize {
-        PackedRows::rows_in(panels) * self.planes.output[0] * self.planes.output[1]
+        PackedRows::rows_in(panels) * self.layout.output_len()
     }
 
     fn convolve_panels(&self, panels: super::gemm::Panels<'_>, planes: &[f32], output: &mut [f32]) {
         ConvolvePanels {
             panels,
             offsets: &self.offsets,
-            layout: &self.planes,
+            layout: &self.layout,
             planes,
             activation: self.activation,
             output,

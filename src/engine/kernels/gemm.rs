@@ -201,7 +201,7 @@ pub(super) fn write_tile(
     sums: &[f32],
     output: &mut [f32],
 ) {
-    let plane = layout.output[0] * layout.output[1];
+    let plane = layout.output_len();
     layout.kept_runs(tile, |from, to, length| {
         for (row, plane) in sums.chunks_exact(width).zip(output.chunks_exact_mut(plane)) {
             plane[to..to + length].copy_from_slice(&row[from..from + length]);

@@ -12,6 +12,7 @@
 mod activation;
 mod conv;
 mod conv_transpose;
+mod depthwise;
 mod gemm;
 mod geometry;
 mod lrn;

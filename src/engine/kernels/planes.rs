@@ -5,7 +5,23 @@
 //! position `p = y·pitch + x` multiplies kernel element `(i, j)` with `plane[p + offset(i, j)]`. Columns
 //! `x ≥ width` are computed and dropped. No matrix of unrolled patches is written.
 
-use super::geometry::ConvGeometry;
+use candle_core::{Result, bail};
+
+use super::checked_len;
+
+/// Where the windows of a convolution or pool lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    /// `[top, left, bottom, right]`.
+    pub pads: [usize; 4],
+    pub dilations: [usize; 2],
+    /// `[height, width]`.
+    pub input: [usize; 2],
+    /// `[height, width]`, at least 1.
+    pub output: [usize; 2],
+}
 
 /// Positions in a plane that one pass of a kernel computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +30,29 @@ pub(super) struct Tile {
     pub start: usize,
 }
 
+/// Plans the layout of `channels` and checks that its buffer may be allocated.
+///
+/// # Errors
+/// A padded input above the largest tensor that the kernels allocate.
+pub(super) fn planned(
+    windows: &Windows,
+    tile_width: usize,
+    channels: usize,
+) -> Result<ShiftedPlanes> {
+    let layout = ShiftedPlanes::new(windows, tile_width);
+    let len = layout
+        .as_ref()
+        .and_then(|layout| layout.buffer_len(channels));
+    match (layout, len) {
+        (Some(layout), Some(len)) if checked_len(&[len]).is_ok() => Ok(layout),
+        _ => bail!("padded input of {windows:?} is too large"),
+    }
+}
+
 /// The layout for one convolution and one input size.
 #[derive(Debug)]
 pub(super) struct ShiftedPlanes {
-    geometry: ConvGeometry,
-    input: [usize; 2],
-    /// Output `[height, width]`.
-    pub output: [usize; 2],
+    windows: Windows,
     /// Distance of two rows of a plane.
     pub pitch: usize,
     plane_rows: usize,
@@ -34,18 +66,13 @@ pub(super) struct ShiftedPlanes {
 }
 
 impl ShiftedPlanes {
-    /// Plans the layout; `None` if the kernel exceeds the padded input or a length overflows.
-    pub(super) fn new(
-        geometry: &ConvGeometry,
-        kernel: [usize; 2],
-        input: [usize; 2],
-        tile_width: usize,
-    ) -> Option<Self> {
-        let output = geometry.output_size(kernel, input)?;
+    /// Plans the layout; `None` if a length overflows or the kernel is empty.
+    fn new(windows: &Windows, tile_width: usize) -> Option<Self> {
+        let output = windows.output;
         let [rows_of, columns_of] = [0, 1].map(|axis| {
-            let stride = geometry.strides[axis];
-            (0..kernel[axis])
-                .map(|k| k * geometry.dilations[axis])
+            let stride = windows.strides[axis];
+            (0..windows.kernel[axis])
+                .map(|k| k * windows.dilations[axis])
                 .map(|shift| (shift % stride, shift / stride))
                 .collect::<Vec<_>>()
         });
@@ -56,7 +83,7 @@ impl ShiftedPlanes {
         let lines = plane_rows.checked_mul(pitch)?.div_ceil(16) | 1;
         let plane_len = lines.checked_mul(16)?;
         let mut phases = Vec::new();
-        let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
+        let mut taps = Vec::with_capacity(rows_of.len() * columns_of.len());
         for &(row_phase, row_step) in &rows_of {
             for &(column_phase, column_step) in &columns_of {
                 let phase = [row_phase, column_phase];
@@ -68,9 +95,7 @@ impl ShiftedPlanes {
             }
         }
         let mut planes = Self {
-            geometry: *geometry,
-            input,
-            output,
+            windows: *windows,
             pitch,
             plane_rows,
             plane_len,
@@ -85,7 +110,7 @@ impl ShiftedPlanes {
 
     /// Tiles over all rows in one run, or row by row where the dropped columns would cost more.
     fn cover(&self) -> Vec<Tile> {
-        let [height, width] = self.output;
+        let [height, width] = self.windows.output;
         let run = (height - 1) * self.pitch + width;
         let tiles_in_run = run.div_ceil(self.tile_width);
         let tiles_in_row = width.div_ceil(self.tile_width);
@@ -118,57 +143,70 @@ impl ShiftedPlanes {
             .checked_add(self.tile_width)
     }
 
-    /// Writes one channel `[height, width]` into its planes.
-    pub(super) fn fill_channel(&self, image: &[f32], planes: &mut [f32]) {
+    /// Number of outputs of one channel.
+    pub(super) fn output_len(&self) -> usize {
+        self.windows.output.iter().product()
+    }
+
+    /// Writes one channel `[height, width]` into its planes, with `padding` around it.
+    pub(super) fn fill_channel(&self, image: &[f32], padding: f32, planes: &mut [f32]) {
         for (phase, plane) in self.phases.iter().zip(planes.chunks_mut(self.plane_len)) {
             let used = self.plane_rows * self.pitch;
             for (y, row) in plane[..used].chunks_mut(self.pitch).enumerate() {
-                self.fill_row(image, y, *phase, row);
+                self.fill_row(image, y, *phase, padding, row);
             }
-            plane[used..].fill(0.0);
+            plane[used..].fill(padding);
         }
     }
 
-    fn fill_row(&self, image: &[f32], y: usize, phase: [usize; 2], row: &mut [f32]) {
-        let ConvGeometry { strides, pads, .. } = self.geometry;
-        let [height, width] = self.input;
+    fn fill_row(&self, image: &[f32], y: usize, phase: [usize; 2], padding: f32, row: &mut [f32]) {
+        let Windows {
+            strides,
+            pads,
+            input: [height, width],
+            ..
+        } = self.windows;
         let source_y = (y * strides[0] + phase[0]).wrapping_sub(pads[0]);
         if source_y >= height {
-            row.fill(0.0);
+            row.fill(padding);
             return;
         }
         let source = &image[source_y * width..(source_y + 1) * width];
-        // Columns x with pad ≤ x·stride + phase < pad + width lie in the image.
+        // Columns x with left ≤ x·stride + phase < left + width lie in the image.
         let first = pads[1].saturating_sub(phase[1]).div_ceil(strides[1]);
         let end = (pads[1] + width)
             .saturating_sub(phase[1])
             .div_ceil(strides[1])
             .min(row.len());
         let first = first.min(end);
-        row[..first].fill(0.0);
-        row[end..].fill(0.0);
-        if first == end {
-            return;
+        row[..first].fill(padding);
+        row[end..].fill(padding);
+        if first < end {
+            let begin = first * strides[1] + phase[1] - pads[1];
+            copy_strided(&source[begin..], strides[1], &mut row[first..end]);
         }
-        let begin = first * strides[1] + phase[1] - pads[1];
-        let inside = &mut row[first..end];
-        match strides[1] {
-            1 => inside.copy_from_slice(&source[begin..begin + inside.len()]),
-            stride => {
-                for (to, from) in inside
-                    .iter_mut()
-                    .zip(source[begin..].iter().step_by(stride))
-                {
-                    *to = *from;
-                }
-            }
+    }
+
+    /// Copies the kept columns of all rows from a plane of output positions.
+    pub(super) fn compact(&self, positions: &[f32], output: &mut [f32]) {
+        let width = self.windows.output[1];
+        for (from, to) in positions
+            .chunks(self.pitch)
+            .zip(output.chunks_exact_mut(width))
+        {
+            to.copy_from_slice(&from[..width]);
         }
+    }
+
+    /// Number of floats that hold all output positions, with room for the last tile.
+    pub(super) fn positions_len(&self) -> usize {
+        self.windows.output[0] * self.pitch + self.tile_width
     }
 
     /// Calls `copy(tile position, output position, length)` for each run of a tile that is kept.
     #[inline(always)]
     pub(super) fn kept_runs(&self, tile: Tile, mut copy: impl FnMut(usize, usize, usize)) {
-        let [height, width] = self.output;
+        let [height, width] = self.windows.output;
         let mut y = tile.start / self.pitch;
         let mut x = tile.start % self.pitch;
         let mut done = 0;
@@ -180,6 +218,27 @@ impl ShiftedPlanes {
             done += self.pitch - x;
             x = 0;
             y += 1;
+        }
+    }
+}
+
+/// Copies every `stride`-th element, starting with the first, until `to` is full.
+fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => {
+            // Pairs of known size let the compiler use vectors.
+            for (to, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+                *to = pair[0];
+            }
+            // An odd end has no pair.
+            let last = to.len() - 1;
+            to[last] = from[2 * last];
+        }
+        _ => {
+            for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
+                *to = *from;
+            }
         }
     }
 }

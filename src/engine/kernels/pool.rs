@@ -3,7 +3,9 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::depthwise::{ChannelBuffers, Reduction, reduce_channel, window_tile_width};
 use super::geometry::PoolGeometry;
+use super::planes::{Windows, planned};
 use super::{checked_len, contiguous_f32};
 
 /// Maximum over windows of `[batch, channels, height, width]`; padding never wins.
@@ -98,14 +100,10 @@ impl CustomOp1 for MaxPool {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        pool_planes(&self.0, storage, layout, |windows, image, output| {
-            output.fill(f32::MIN);
-            windows.for_each_run(image, output, |best, value| {
-                if value > *best {
-                    *best = value;
-                }
-            });
-        })
+        let x = contiguous_f32(storage, layout)?;
+        let dims = layout.shape().dims4()?.into();
+        let (y, shape, _) = reduce_planes(&self.0, x, dims, Reduction::Max, f32::MIN)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 }
 
@@ -117,138 +115,84 @@ impl CustomOp1 for AveragePool {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let include = self.0.count_include_pad;
-        pool_planes(&self.0, storage, layout, |windows, image, output| {
-            output.fill(0.0);
-            windows.for_each_run(image, output, |sum, value| *sum += value);
-            let [rows, columns] = &windows.axes;
-            for (i, row) in output.chunks_exact_mut(columns.output).enumerate() {
-                let height = rows.count(i, include);
-                for (j, value) in row.iter_mut().enumerate() {
-                    *value /= (height * columns.count(j, include)).max(1) as f32;
-                }
+        let x = contiguous_f32(storage, layout)?;
+        let dims = layout.shape().dims4()?.into();
+        let (mut y, shape, windows) = reduce_planes(&self.0, x, dims, Reduction::Sum, 0.0)?;
+        let [heights, widths] =
+            [0, 1].map(|axis| element_counts(&windows, axis, self.0.count_include_pad));
+        let counts: Vec<f32> = heights
+            .iter()
+            .flat_map(|height| {
+                widths
+                    .iter()
+                    .map(move |width| (height * width).max(1) as f32)
+            })
+            .collect();
+        y.par_chunks_exact_mut(counts.len()).for_each(|plane| {
+            for (value, count) in plane.iter_mut().zip(&counts) {
+                *value /= count;
             }
-        })
+        });
+        Ok((CpuStorage::F32(y), shape))
     }
 }
 
-/// Runs `pool` on each plane, in parallel.
-fn pool_planes(
+/// Reduces the windows of each plane, in parallel.
+fn reduce_planes(
     geometry: &PoolGeometry,
-    storage: &CpuStorage,
-    layout: &Layout,
-    pool: impl Fn(&Windows, &[f32], &mut [f32]) + Sync,
-) -> Result<(CpuStorage, Shape)> {
-    let x = contiguous_f32(storage, layout)?;
-    let (batch, channels, height, width) = layout.shape().dims4()?;
-    let Some([out_height, out_width]) = geometry.output_size([height, width]) else {
-        bail!(
+    x: &[f32],
+    dims: [usize; 4],
+    reduction: Reduction<'static>,
+    padding: f32,
+) -> Result<(Vec<f32>, Shape, Windows)> {
+    let [batch, channels, height, width] = dims;
+    let output = match geometry.output_size([height, width]) {
+        Some(output) if !output.contains(&0) => output,
+        _ => bail!(
             "window {:?} exceeds the input [{height}, {width}] with pads {:?}",
             geometry.kernel,
             geometry.pads
-        );
+        ),
     };
-    let mut y = vec![0.0; checked_len(&[batch, channels, out_height, out_width])?];
     if height * width == 0 {
-        bail!("input {:?} has no pixels", layout.dims());
+        bail!("input {dims:?} has no pixels");
     }
-    if out_height * out_width > 0 {
-        let windows = Windows {
-            axes: [0, 1].map(|axis| Axis {
-                kernel: geometry.kernel[axis],
-                stride: geometry.strides[axis],
-                dilation: geometry.dilations[axis],
-                begin: geometry.pads[axis],
-                end: geometry.pads[axis + 2],
-                input: [height, width][axis],
-                output: [out_height, out_width][axis],
-            }),
-        };
-        y.par_chunks_mut(out_height * out_width)
-            .zip(x.par_chunks_exact(height * width))
-            .for_each(|(output, image)| pool(&windows, image, output));
-    }
-    let shape = Shape::from((batch, channels, out_height, out_width));
-    Ok((CpuStorage::F32(y), shape))
+    let windows = Windows {
+        kernel: geometry.kernel,
+        strides: geometry.strides,
+        pads: geometry.pads,
+        dilations: geometry.dilations,
+        input: [height, width],
+        output,
+    };
+    let layout = planned(&windows, window_tile_width(), 1)?;
+    let shape = [batch, channels, output[0], output[1]];
+    let mut y = vec![0.0; checked_len(&shape)?];
+    y.par_chunks_exact_mut(layout.output_len())
+        .zip(x.par_chunks_exact(height * width))
+        .for_each_init(ChannelBuffers::default, |buffers, (output, image)| {
+            reduce_channel(&layout, reduction, image, padding, buffers, output);
+        });
+    Ok((y, Shape::from_dims(&shape), windows))
 }
 
-struct Windows {
-    axes: [Axis; 2],
-}
-
-struct Axis {
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    begin: usize,
-    end: usize,
-    input: usize,
-    output: usize,
-}
-
-impl Axis {
-    /// Input position of window element `k` of output `i`; a position in the padding is ≥ the input.
-    fn position(&self, i: usize, k: usize) -> usize {
-        (i * self.stride + k * self.dilation).wrapping_sub(self.begin)
-    }
-
-    /// Outputs whose window element `k` lies in the input.
-    fn inside(&self, k: usize) -> std::ops::Range<usize> {
-        let shift = k * self.dilation;
-        let first = self.begin.saturating_sub(shift).div_ceil(self.stride);
-        let end = (self.begin + self.input)
-            .saturating_sub(shift)
-            .div_ceil(self.stride)
-            .min(self.output);
-        first.min(end)..end
-    }
-
-    /// Number of window elements of output `i` that count.
-    fn count(&self, i: usize, include_pad: bool) -> usize {
-        (0..self.kernel)
-            .filter(|k| {
-                if include_pad {
-                    i * self.stride + k * self.dilation < self.begin + self.input + self.end
-                } else {
-                    self.position(i, *k) < self.input
-                }
-            })
-            .count()
-    }
-}
-
-impl Windows {
-    /// Calls `combine(output, input)` for each window element inside the image, row by row.
-    #[inline(always)]
-    fn for_each_run(&self, image: &[f32], output: &mut [f32], combine: impl Fn(&mut f32, f32)) {
-        let [rows, columns] = &self.axes;
-        for (i, out_row) in output.chunks_exact_mut(columns.output).enumerate() {
-            for k in 0..rows.kernel {
-                let y = rows.position(i, k);
-                if y >= rows.input {
-                    continue;
-                }
-                let in_row = &image[y * columns.input..(y + 1) * columns.input];
-                for l in 0..columns.kernel {
-                    let inside = columns.inside(l);
-                    if inside.is_empty() {
-                        continue;
-                    }
-                    let from = &in_row[columns.position(inside.start, l)..];
-                    let to = &mut out_row[inside];
-                    if columns.stride == 1 {
-                        for (out, value) in to.iter_mut().zip(from) {
-                            combine(out, *value);
-                        }
-                    } else {
-                        for (out, value) in to.iter_mut().zip(from.iter().step_by(columns.stride)) {
-                            combine(out, *value);
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// Number of window elements that count, for each output along an axis.
+fn element_counts(windows: &Windows, axis: usize, include_pad: bool) -> Vec<usize> {
+    let begin = windows.pads[axis];
+    let end = begin + windows.input[axis];
+    let counted = if include_pad {
+        0..end + windows.pads[axis + 2]
+    } else {
+        begin..end
+    };
+    (0..windows.output[axis])
+        .map(|i| {
+            (0..windows.kernel[axis])
+                .map(|k| i * windows.strides[axis] + k * windows.dilations[axis])
+                .filter(|position| counted.contains(position))
+                .count()
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,25 @@
 //! The arithmetic of quantization: pure functions on slices.
+//!
+//! A [`QuantSpec`] says what is chosen for a tensor. [`quantize_weights`] turns weights and such a
+//! choice into [`QuantizedWeights`]. An [`Observer`] gathers an activation batch by batch in fixed
+//! memory, [`calibrate`] finds a [`Range`] for it, and an [`ActivationQuantizer`] rounds it to the
+//! levels of a [`Grid`]. [`ErrorSum`], [`SliceErrors`] and the functions beside them measure what
+//! was lost.
+//!
+//! Nothing here knows of graphs, files or threads, and nothing depends on the processor: the loops
+//! are compiled for several instruction sets, but sum in one order.
+//!
+//! ```
+//! use quantscope::quant::{QuantSpec, quantize_weights};
+//! let weights = [0.5, -1.0, 0.25, 3.0, 0.0, 1.4];
+//! let quantized = quantize_weights(&weights, &[2, 3], 0, &QuantSpec::weight("2".parse()?))?;
+//! assert_eq!(quantized.codes(), [0, -1, 0, 1, 0, 0]);
+//! assert_eq!(quantized.dequantized, [0.0, -1.0, 0.0, 3.0, 0.0, 0.0]);
+//! # Ok::<(), quantscope::quant::QuantError>(())
+//! ```
 
+mod activation;
+mod calibrator;
 mod error;
 mod error_metrics;
 mod fake_quantize;
@@ -14,6 +34,8 @@ mod spec;
 mod statistics;
 mod weights;
 
+pub use activation::ActivationQuantizer;
+pub use calibrator::calibrate;
 pub use error::QuantError;
 pub use error_metrics::{
     ErrorSum, SliceErrors, cross_entropy, kl_divergence, mean_kl_divergence, sqnr_db,

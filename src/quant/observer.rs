@@ -22,12 +22,13 @@ const BLOCK: usize = 4096;
 /// therefore exact to one bin, and what was observed spans at least 1,023 bins.
 ///
 /// ```
-/// use quantscope::quant::Observer;
+/// use quantscope::quant::{Observer, QuantSpec, calibrate};
 /// let mut observer = Observer::new();
 /// observer.observe(&[0.5, -1.0]);
 /// observer.observe(&[3.0]);
-/// let range = observer.range().unwrap();
+/// let range = calibrate(&observer, &QuantSpec::activation("8".parse()?))?;
 /// assert_eq!((range.min(), range.max()), (-1.0, 3.0));
+/// # Ok::<(), quantscope::quant::QuantError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observer {
@@ -175,7 +176,7 @@ mod tests {
         observer.observe(&[]);
         observer.observe(&[f32::INFINITY]);
         observer.observe(&[-5.0, 4.0]);
-        let range = observer.range().unwrap();
+        let range = calibrate(&observer, &QuantSpec::activation("8".parse()?))?;
         assert_eq!((range.min(), range.max()), (-5.0, 4.0));
         assert_eq!(
             (

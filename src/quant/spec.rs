@@ -192,6 +192,9 @@ struct RawRange {
 }
 
 impl Range {
+    /// The range that holds zero alone.
+    pub const ZERO: Self = Self { min: 0.0, max: 0.0 };
+
     /// Checks two ends.
     ///
     /// # Errors

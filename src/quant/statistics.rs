@@ -88,10 +88,9 @@ pub fn channel_ranges(
 ) -> Result<Vec<Range>, QuantError> {
     let layout = ChannelLayout::new(weights.len(), shape, channel_axis)?;
     let by_channel = layout.gather(weights);
-    let zero = Range::from_ordered(0.0, 0.0);
     Ok(layout
         .channels(&by_channel)
-        .map(|channel| extremes(channel).range.unwrap_or(zero))
+        .map(|channel| extremes(channel).range.unwrap_or(Range::ZERO))
         .collect())
 }
 

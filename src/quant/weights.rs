@@ -255,8 +255,11 @@ impl SliceRule {
             Scheme::Symmetric => Grid::symmetric_weight(range.max_abs(), bits),
             Scheme::Asymmetric => Ok(Grid::asymmetric(range, bits)),
         };
-        let zero = Range::from_ordered(0.0, 0.0);
-        let full = || extremes(weights).range.map_or(zero, Range::widened_to_zero);
+        let full = || {
+            extremes(weights)
+                .range
+                .map_or(Range::ZERO, Range::widened_to_zero)
+        };
         let grid = match (spec.range_override, spec.calibrator) {
             (Some(range), _) => grid_of(range),
             (None, Calibrator::Percentile(p)) => {

@@ -130,7 +130,7 @@ pub struct JobContext<P> {
     pub cancel: CancelToken,
     /// Written by the body; read by the owner.
     pub progress: Arc<Progress>,
-    publish: Box<dyn Fn(P) + Send>,
+    publish: Box<dyn Fn(P) + Send + Sync>,
 }
 
 impl<P> JobContext<P> {

@@ -1,7 +1,6 @@
 //! Carrying out actions; the only place that changes the plan.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::action::{Action, LayerEdit};
 use super::bundled::bundled_samples;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::history::{HistoryEntry, describe};
-use super::inspection::Inspection;
 use super::messages::Severity;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;

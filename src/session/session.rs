@@ -54,7 +54,6 @@ pub struct Recent {
 /// Nothing here blocks: files are read and networks run in background jobs, whose results
 /// [`Session::poll`] takes in. A result is shown only for the plan, model and data that it was
 /// computed for; a change cancels what it makes stale.
-#[derive(Debug)]
 pub struct Session {
     pub(super) wake: Wake,
     pub(super) pools: Pools,
@@ -83,6 +82,16 @@ pub struct Session {
     /// Stopped by hand: nothing starts by itself until something is asked for.
     pub(super) halted: bool,
     pub(super) jobs: Jobs,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model.as_ref().map(|model| &model.path))
+            .field("plan", &self.plan_fingerprint)
+            .field("jobs", &self.running_jobs())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The jobs of a session, one slot for each kind.

@@ -3,17 +3,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use candle_core::DType;
+
+use super::batch_norm_folding::fold_batch_norms;
+use super::constant_folding::fold_constants;
 use super::error::LoadError;
 use super::onnx::read_onnx;
-use super::{Graph, GraphError, LoadErrorKind};
+use super::{Graph, GraphError, LoadErrorKind, Node, Op};
 
 /// Reads a network and prepares it to be looked at, run and quantized.
 ///
-/// The format follows from the extension. Whatever the format, initializers that nothing reads are
-/// dropped.
+/// The format follows from the extension. Whatever the format: nodes that can be evaluated now become
+/// initializers, nodes that no output depends on are dropped, batch normalisation is folded into the
+/// layer before it, and initializers that nothing reads are dropped.
 ///
 /// # Errors
-/// An extension that is not known, and what the reader of the format reports.
+/// An extension that is not known, what the reader of the format reports, and
+/// [`LoadErrorKind::NonFinite`] if a constant has a NaN or a weight is infinite.
 pub fn load(path: &Path) -> Result<Graph, LoadError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let graph = if extension.eq_ignore_ascii_case("onnx") {
@@ -22,7 +28,28 @@ pub fn load(path: &Path) -> Result<Graph, LoadError> {
         let kind = LoadErrorKind::UnknownFormat(format!(".{extension}"));
         Err(LoadError::new(path, kind))
     }?;
-    without_unused_initializers(graph).map_err(|error| LoadError::new(path, error))
+    let broken = |error: GraphError| LoadError::new(path, error);
+    let graph = fold_constants(graph).map_err(broken)?;
+    let graph = without_dead_nodes(graph).map_err(broken)?;
+    // Before the weights get new names by folding.
+    check_finite(&graph).map_err(|kind| LoadError::new(path, kind))?;
+    let graph = fold_batch_norms(graph).map_err(broken)?;
+    without_unused_initializers(graph).map_err(broken)
+}
+
+/// Drops the nodes that no output of the graph depends on.
+fn without_dead_nodes(graph: Graph) -> Result<Graph, GraphError> {
+    let mut needed: BTreeSet<_> = graph.outputs().iter().copied().collect();
+    for node in graph.nodes().iter().rev() {
+        if node.outputs.iter().any(|output| needed.contains(output)) {
+            needed.extend(node.inputs.iter().flatten());
+        }
+    }
+    let metadata = graph.metadata().clone();
+    let mut builder = graph.into_builder();
+    let nodes = &mut builder.nodes;
+    nodes.retain(|node| node.outputs.iter().any(|output| needed.contains(output)));
+    builder.finish(metadata)
 }
 
 fn without_unused_initializers(graph: Graph) -> Result<Graph, GraphError> {
@@ -36,12 +63,57 @@ fn without_unused_initializers(graph: Graph) -> Result<Graph, GraphError> {
     builder.finish(metadata)
 }
 
+/// Refuses NaN in any constant, and infinity in the parameters of a layer.
+///
+/// Elsewhere an infinity can be meant, as in the mask of an attention.
+fn check_finite(graph: &Graph) -> Result<(), LoadErrorKind> {
+    let mut checked = BTreeSet::new();
+    for node in graph.nodes() {
+        let parametric = has_parameters(node);
+        for id in node.inputs.iter().flatten() {
+            let Some(tensor) = graph.initializer(*id) else {
+                continue;
+            };
+            if tensor.dtype() != DType::F32 || !checked.insert((*id, parametric)) {
+                continue;
+            }
+            let refused = |value: &&f32| value.is_nan() || (parametric && value.is_infinite());
+            let values: Vec<f32> = tensor
+                .flatten_all()
+                .and_then(|flat| flat.to_vec1())
+                .unwrap_or_default();
+            let count = values.iter().filter(refused).count();
+            if count > 0 {
+                let tensor = graph.value(*id).name.clone();
+                return Err(LoadErrorKind::NonFinite { tensor, count });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_parameters(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::BatchNormalization { .. }
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Einsum { .. }
+            | Op::Gemm { .. }
+            | Op::LayerNormalization { .. }
+            | Op::MatMul
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
+    use prost::Message as _;
+
     use super::*;
-    use crate::model::Op;
+    use crate::model::onnx::proto::{NodeProto, TensorProto};
+    use crate::model::onnx::tests::{WithAttribute as _, floats, model, node};
 
     /// The real models beside the project, or `None` (said aloud) where they are absent.
     fn real_models() -> Option<PathBuf> {
@@ -61,13 +133,15 @@ mod tests {
     #[test]
     fn every_real_onnx_model_loads() {
         let Some(folder) = real_models() else { return };
-        for name in [
-            "dscnn-kws",
-            "mobilenetv1-025-imagenet",
-            "resnet20-cifar10",
-            "vit-mnist",
-            "wnet-drive",
-            "yolox-nano-coco",
+        // Name, nodes with constant parameters, and batch normalisations that stay: those of wnet-drive
+        // follow a ReLU, so that no layer can take them over.
+        for (name, weights, norms) in [
+            ("dscnn-kws", 10, 0),
+            ("mobilenetv1-025-imagenet", 28, 0),
+            ("resnet20-cifar10", 20, 0),
+            ("vit-mnist", 39, 0),
+            ("wnet-drive", 64, 24),
+            ("yolox-nano-coco", 113, 0),
         ] {
             let graph = load(&folder.join(format!("{name}.onnx"))).expect(name);
             for node in graph.nodes() {
@@ -75,8 +149,64 @@ mod tests {
                 assert!(supported, "{name}: {:?} {:?}", node.name, node.op);
             }
             assert_eq!(graph.inputs().len(), 1, "{name}");
-            assert_eq!(count(&graph, "Constant"), 0, "{name}");
+            assert_eq!(count(&graph, "BatchNormalization"), norms, "{name}");
+            let layers = graph.nodes().iter().filter(|node| has_parameters(node));
+            let with_weight = layers.filter(|node| {
+                let weight = node.input(1).and_then(|id| graph.initializer(id));
+                weight.is_some()
+            });
+            assert_eq!(with_weight.count(), weights, "{name}");
         }
+    }
+
+    fn loaded(nodes: Vec<NodeProto>, tensors: Vec<TensorProto>) -> Result<Graph, LoadError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.ONNX");
+        std::fs::write(&path, model(17, nodes, tensors).encode_to_vec()).unwrap();
+        load(&path)
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_refused_by_name() {
+        let check = |op_type: &str, value: f32, expected: Option<usize>| {
+            let nodes = vec![
+                node("Identity", &["w"], &["v"]),
+                node(op_type, &["x", "v"], &["y"]),
+            ];
+            let weight = floats("w", &[3, 3, 1, 1], &[&[1.0; 7], &[value; 2][..]].concat());
+            let found = match loaded(nodes, vec![weight]).map_err(|error| error.kind) {
+                Ok(_) => None,
+                Err(LoadErrorKind::NonFinite { tensor, count }) => {
+                    assert_eq!(tensor, "v");
+                    Some(count)
+                }
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(found, expected, "{op_type} {value}");
+        };
+        check("Conv", f32::NAN, Some(2));
+        check("Conv", f32::NEG_INFINITY, Some(2));
+        check("Conv", 1.0, None);
+        check("Add", f32::NAN, Some(2));
+        check("Add", f32::NEG_INFINITY, None);
+    }
+
+    #[test]
+    fn nothing_is_kept_that_no_output_needs() {
+        let nodes = vec![
+            node("Conv", &["x", "w"], &["dead"]),
+            node("Conv", &["x", "u"], &["z"]),
+            node("Constant", &[], &["c"]).float("value_float", f32::NAN),
+            node("Relu", &["z"], &["y"]),
+        ];
+        let tensors = vec![
+            floats("w", &[1, 3, 1, 1], &[f32::NAN; 3]),
+            floats("u", &[1, 3, 1, 1], &[1.0; 3]),
+        ];
+        let graph = loaded(nodes, tensors).unwrap();
+        let names: Vec<_> = graph.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["z", "y"]);
+        assert_eq!(graph.initializers().len(), 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! [`Graph`] is the network: immutable after loading, nodes in topological order, names from the file.
 //! This layer knows nothing of quantization, datasets or screens.
 
+mod batch_norm_folding;
+mod constant_folding;
 mod error;
 mod graph;
 mod layer;

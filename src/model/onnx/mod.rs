@@ -11,7 +11,7 @@ mod attributes;
 mod external_data;
 mod names;
 mod ops;
-mod proto;
+pub(crate) mod proto;
 mod reader;
 mod tensor;
 #[cfg(test)]

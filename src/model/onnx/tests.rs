@@ -142,12 +142,12 @@ pub(crate) fn model(opset: i64, nodes: Vec<NodeProto>, tensors: Vec<TensorProto>
     }
 }
 
-fn read(model: &ModelProto) -> Result<Graph, LoadError> {
+pub(crate) fn read(model: &ModelProto) -> Result<Graph, LoadError> {
     let bytes = Bytes::from(model.encode_to_vec());
     read_bytes(bytes, &PathBuf::from("model.onnx"))
 }
 
-fn graph_mut(model: &mut ModelProto) -> &mut GraphProto {
+pub(crate) fn graph_mut(model: &mut ModelProto) -> &mut GraphProto {
     model.graph.as_mut().unwrap()
 }
 

@@ -224,9 +224,10 @@ fn bias_per_channel(tensor: &Tensor, channels: usize) -> Option<Vec<f64>> {
 /// How many channels a layer with this weight writes; `None` if nothing can be folded into it.
 fn output_channels(op: &Op, weight: &[usize]) -> Option<usize> {
     match (op, weight) {
-        (Op::Conv(_), [out, _, _, ..]) => Some(*out),
         (Op::ConvTranspose(transposed), [_, out, _, ..]) => out.checked_mul(transposed.conv.groups),
-        (Op::Gemm { trans_b: true, .. }, [out, _]) | (Op::Gemm { .. }, [_, out]) => Some(*out),
+        (Op::Conv(_), [out, _, _, ..])
+        | (Op::Gemm { trans_b: true, .. }, [out, _])
+        | (Op::Gemm { trans_b: false, .. }, [_, out]) => Some(*out),
         _ => None,
     }
 }

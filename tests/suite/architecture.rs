@@ -18,7 +18,11 @@ fn allowed(layer: &str, other: &str) -> bool {
     let place = |name: &str| LAYERS.iter().position(|known| *known == name);
     match (layer, other) {
         ("data" | "jobs", _) => false,
-        ("model", "quant") | ("quant", "model") | ("search", "export") | ("cli", "ui") | ("ui", "cli") => false,
+        ("model", "quant")
+        | ("quant", "model")
+        | ("search", "export")
+        | ("cli", "ui")
+        | ("ui", "cli") => false,
         (_, "data" | "jobs") => place(layer) >= place("engine"),
         _ => place(other) < place(layer),
     }
@@ -52,7 +56,10 @@ fn layer_of(file: &Path) -> Option<String> {
 /// The code of a file without comments and without its tests.
 fn code(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap();
-    let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let product = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
     product
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
@@ -64,7 +71,9 @@ fn code(file: &Path) -> String {
 fn arrows_point_one_way() {
     let mut wrong = Vec::new();
     for file in source_files(&root().join("src")) {
-        let Some(layer) = layer_of(&file) else { continue };
+        let Some(layer) = layer_of(&file) else {
+            continue;
+        };
         let text = code(&file);
         for other in LAYERS.iter().copied().chain(["data", "jobs"]) {
             if text.contains(&format!("crate::{other}::")) && !allowed(&layer, other) {
@@ -79,7 +88,9 @@ fn arrows_point_one_way() {
 fn packages_stay_in_their_layers() {
     let mut wrong = Vec::new();
     for file in source_files(&root().join("src")) {
-        let Some(layer) = layer_of(&file) else { continue };
+        let Some(layer) = layer_of(&file) else {
+            continue;
+        };
         let text = code(&file);
         let window = ["ui", "main"].contains(&layer.as_str());
         for package in ["egui", "eframe", "rfd"] {
@@ -113,8 +124,15 @@ fn files_keep_to_one_subject() {
 #[test]
 fn the_top_level_is_as_agreed() {
     let expected = [
-        "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "assets",
-        "sample-models", "src", "tests",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "assets",
+        "sample-models",
+        "src",
+        "tests",
     ];
     let mut found: Vec<String> = std::fs::read_dir(root())
         .unwrap()

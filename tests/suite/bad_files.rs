@@ -24,13 +24,33 @@ fn bad_models(folder: &Path) -> Vec<Case> {
     let good = std::fs::read(sample("signs-resnet.onnx")).unwrap();
     let case = |name, file, says| Case { name, file, says };
     let mut cases = vec![
-        case("truncated", write(folder, "truncated.onnx", &good[..good.len() / 2]), "not a valid"),
-        case("text", write(folder, "text.onnx", b"this is not a model"), "not a valid"),
+        case(
+            "truncated",
+            write(folder, "truncated.onnx", &good[..good.len() / 2]),
+            "not a valid",
+        ),
+        case(
+            "text",
+            write(folder, "text.onnx", b"this is not a model"),
+            "not a valid",
+        ),
         case("empty", write(folder, "empty.onnx", b""), "not a valid"),
         case("unknown format", write(folder, "model.xyz", b"?"), "xyz"),
         case("missing", folder.join("missing.onnx"), "cannot read"),
-        case("broken safetensors", write(folder, "broken.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\x7f{"), "safetensors"),
-        case("broken checkpoint", write(folder, "broken.pth", b"PK\x03\x04 nonsense"), "pth"),
+        case(
+            "broken safetensors",
+            write(
+                folder,
+                "broken.safetensors",
+                b"\xff\xff\xff\xff\xff\xff\xff\x7f{",
+            ),
+            "safetensors",
+        ),
+        case(
+            "broken checkpoint",
+            write(folder, "broken.pth", b"PK\x03\x04 nonsense"),
+            "pth",
+        ),
     ];
     if let Some(legacy) = shared("data/models/resnet20-cifar10-legacy-pickle.th") {
         cases.push(case("legacy pickle", legacy, "torch.save"));
@@ -46,7 +66,10 @@ fn bad_models_are_refused_on_the_command_line() {
         assert_eq!(code, Some(2), "{name}: {err}");
         assert!(out.is_empty(), "{name}: {out}");
         assert!(err.contains(says), "{name}: {err}");
-        assert!(err.contains(file.file_name().unwrap().to_str().unwrap()), "{name}: {err}");
+        assert!(
+            err.contains(file.file_name().unwrap().to_str().unwrap()),
+            "{name}: {err}"
+        );
         assert!(!err.contains("panicked"), "{name}: {err}");
     }
 }
@@ -68,11 +91,16 @@ fn bad_models_leave_the_session_as_it_was() {
     for Case { name, file, says } in bad_models(folder.path()) {
         let before = session.messages().len();
         session.apply(Action::OpenModel(file));
-        wait_until(&mut session, name, |session| session.messages().len() > before);
+        wait_until(&mut session, name, |session| {
+            session.messages().len() > before
+        });
         let message = session.messages().last().unwrap();
         assert!(message.text.contains(says), "{name}: {}", message.text);
         assert_eq!(session.plan(), &plan, "{name}");
-        assert!(session.result().is_some_and(|result| result.finished), "{name}");
+        assert!(
+            session.result().is_some_and(|result| result.finished),
+            "{name}"
+        );
     }
 }
 
@@ -88,9 +116,14 @@ fn bad_data_is_refused_and_the_open_data_stays() {
     for path in [empty, texts, folder.path().join("missing")] {
         let before = session.messages().len();
         session.apply(Action::OpenData(DataRequest::new(path.clone())));
-        wait_until(&mut session, "a message", |session| session.messages().len() > before);
+        wait_until(&mut session, "a message", |session| {
+            session.messages().len() > before
+        });
         let text = &session.messages().last().unwrap().text;
-        assert!(text.contains(path.file_name().unwrap().to_str().unwrap()), "{text}");
+        assert!(
+            text.contains(path.file_name().unwrap().to_str().unwrap()),
+            "{text}"
+        );
         assert!(session.data().is_some());
         assert!(session.result().is_some_and(|result| result.finished));
     }
@@ -101,7 +134,12 @@ fn unreadable_pictures_are_skipped_and_listed() {
     let folder = tempfile::tempdir().unwrap();
     let class = folder.path().join("stop");
     std::fs::create_dir(&class).unwrap();
-    let source = std::fs::read_dir(sample("signs/eval")).unwrap().next().unwrap().unwrap().path();
+    let source = std::fs::read_dir(sample("signs/eval"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     for (index, entry) in std::fs::read_dir(source).unwrap().take(4).enumerate() {
         std::fs::copy(entry.unwrap().path(), class.join(format!("{index}.png"))).unwrap();
     }
@@ -121,7 +159,10 @@ fn unreadable_pictures_are_skipped_and_listed() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["samples"], 4);
     let skipped = report["skipped"].to_string();
-    assert!(skipped.contains("broken.jpg") && skipped.contains("notes.txt"), "{skipped}");
+    assert!(
+        skipped.contains("broken.jpg") && skipped.contains("notes.txt"),
+        "{skipped}"
+    );
 }
 
 #[test]
@@ -129,7 +170,14 @@ fn a_plan_for_another_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let resnet = sample("signs-resnet.onnx");
-    let (code, _, err) = quantscope(&["export", resnet.to_str().unwrap(), "--weights", "4", "--out", out]);
+    let (code, _, err) = quantscope(&[
+        "export",
+        resnet.to_str().unwrap(),
+        "--weights",
+        "4",
+        "--out",
+        out,
+    ]);
     assert_eq!(code, Some(0), "{err}");
     let plan = folder.path().join("plan.json");
     let (code, _, err) = quantscope(&[
@@ -167,9 +215,16 @@ fn wrong_usage_is_told_with_the_legal_values() {
 
 #[test]
 fn pictures_for_a_model_of_another_shape_are_refused() {
-    let Some(vit) = shared("data/models/dscnn-kws.onnx") else { return };
+    let Some(vit) = shared("data/models/dscnn-kws.onnx") else {
+        return;
+    };
     let data = sample("signs/eval");
-    let (code, _, err) = quantscope(&["eval", vit.to_str().unwrap(), "--data", data.to_str().unwrap()]);
+    let (code, _, err) = quantscope(&[
+        "eval",
+        vit.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+    ]);
     // One channel of 49 × 10: the pictures are read as grey, but their labels go beyond the model's classes.
     assert_eq!(code, Some(2), "{err}");
 }
@@ -180,7 +235,9 @@ fn an_unwritable_export_path_is_named() {
     let path = std::env::temp_dir().join("no-such-folder-for-quantscope/plan.json");
     let before = session.messages().len();
     session.apply(Action::ExportPlan(path));
-    wait_until(&mut session, "a message", |session| session.messages().len() > before);
+    wait_until(&mut session, "a message", |session| {
+        session.messages().len() > before
+    });
     let text = session.messages().last().unwrap().text.clone();
     assert!(text.contains("no-such-folder-for-quantscope"), "{text}");
 }

@@ -12,17 +12,28 @@ use crate::common::{root, shared};
 const TOLERANCE: f64 = 1e-4;
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_f64().unwrap())
+        .collect()
 }
 
 fn shape(value: &Value) -> Vec<usize> {
-    numbers(value).into_iter().map(|length| length as usize).collect()
+    numbers(value)
+        .into_iter()
+        .map(|length| length as usize)
+        .collect()
 }
 
 /// The input that the script of the golden file documents.
 fn synthetic(case: &Value) -> Tensor {
     let shape = shape(&case["input"]["shape"]);
-    let (scale, offset) = (case["scale"].as_f64().unwrap(), case["offset"].as_f64().unwrap());
+    let (scale, offset) = (
+        case["scale"].as_f64().unwrap(),
+        case["offset"].as_f64().unwrap(),
+    );
     let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64)
         .map(|i| {
             let hash = i.wrapping_mul(2_654_435_761) % (1 << 32);
@@ -45,7 +56,9 @@ fn outputs_of_real_networks_are_those_of_onnx_runtime() {
     let mut worst: Vec<String> = Vec::new();
     for entry in golden["models"].as_array().unwrap() {
         let file = entry["model"].as_str().unwrap();
-        let Some(path) = shared(&format!("data/{file}")) else { continue };
+        let Some(path) = shared(&format!("data/{file}")) else {
+            continue;
+        };
         let model = OpenModel::open(&path).unwrap();
         let prepared = model.executor.prepare_float().unwrap();
         for case in entry["cases"].as_array().unwrap() {

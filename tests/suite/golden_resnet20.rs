@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use quantscope::data::Preprocess;
 use quantscope::engine::{
-    Evaluation, Protocol, Ranges, SensitivityRequest, Subject, calibrate, evaluate_plan, sensitivity,
+    Evaluation, Protocol, Ranges, SensitivityRequest, Subject, calibrate, evaluate_plan,
+    sensitivity,
 };
 use quantscope::jobs::CancelToken;
 use quantscope::plan::{Plan, Widths};
@@ -90,7 +91,12 @@ fn float_accuracy_is_equal() {
     };
     let evaluation = evaluate(&fixture, "f32/f32");
     assert_eq!(evaluation.float.top1(), reference["float"]["top1"].as_f64());
-    near("loss", evaluation.float.loss().unwrap(), &reference["float"]["loss"], 1e-4);
+    near(
+        "loss",
+        evaluation.float.loss().unwrap(),
+        &reference["float"]["loss"],
+        1e-4,
+    );
 }
 
 #[test]
@@ -100,10 +106,25 @@ fn calibrated_ranges_are_equal() {
     };
     for layer in fixture.model.layers() {
         let name = &fixture.model.graph().value(layer.input).name;
-        let range = fixture.ranges.observer(layer.input).unwrap().range().unwrap();
+        let range = fixture
+            .ranges
+            .observer(layer.input)
+            .unwrap()
+            .range()
+            .unwrap();
         let range = range.widened_to_zero();
-        near(name, f64::from(range.min()), &reference["ranges"][name][0], 1e-4);
-        near(name, f64::from(range.max()), &reference["ranges"][name][1], 1e-4);
+        near(
+            name,
+            f64::from(range.min()),
+            &reference["ranges"][name][0],
+            1e-4,
+        );
+        near(
+            name,
+            f64::from(range.max()),
+            &reference["ranges"][name][1],
+            1e-4,
+        );
     }
 }
 
@@ -115,8 +136,18 @@ fn quantized_weights_give_the_same_accuracy_and_error() {
     for bits in [8, 6, 5, 4, 3] {
         let expected = &reference["weights_only"][bits.to_string()];
         let got = evaluate(&fixture, &format!("{bits}/f32"));
-        near(&format!("W{bits} top-1"), got.plan.top1().unwrap(), &expected["top1"], 0.0015);
-        near(&format!("W{bits} SQNR"), got.comparison.sqnr_db().unwrap(), &expected["sqnr_db"], 0.05);
+        near(
+            &format!("W{bits} top-1"),
+            got.plan.top1().unwrap(),
+            &expected["top1"],
+            0.0015,
+        );
+        near(
+            &format!("W{bits} SQNR"),
+            got.comparison.sqnr_db().unwrap(),
+            &expected["sqnr_db"],
+            0.05,
+        );
     }
 }
 
@@ -128,8 +159,18 @@ fn quantized_activations_give_the_same_accuracy_and_error() {
     for widths in ["8/8", "4/8", "6/6", "4/4"] {
         let expected = &reference["weights_and_activations"][widths];
         let got = evaluate(&fixture, widths);
-        near(&format!("{widths} top-1"), got.plan.top1().unwrap(), &expected["top1"], 0.005);
-        near(&format!("{widths} SQNR"), got.comparison.sqnr_db().unwrap(), &expected["sqnr_db"], 0.3);
+        near(
+            &format!("{widths} top-1"),
+            got.plan.top1().unwrap(),
+            &expected["top1"],
+            0.005,
+        );
+        near(
+            &format!("{widths} SQNR"),
+            got.comparison.sqnr_db().unwrap(),
+            &expected["sqnr_db"],
+            0.3,
+        );
     }
 }
 
@@ -139,8 +180,16 @@ fn single_layers_give_the_same_error() {
         return;
     };
     for (subject, table, bits) in [
-        (Subject::Weights, "only_one_layer_weights", vec!["8", "4", "3"]),
-        (Subject::Activations, "only_one_layer_activation", vec!["8", "4"]),
+        (
+            Subject::Weights,
+            "only_one_layer_weights",
+            vec!["8", "4", "3"],
+        ),
+        (
+            Subject::Activations,
+            "only_one_layer_activation",
+            vec!["8", "4"],
+        ),
     ] {
         let request = SensitivityRequest {
             protocol: Protocol::OnlyOne,
@@ -162,7 +211,12 @@ fn single_layers_give_the_same_error() {
             for (bits, cell) in bits.iter().zip(row) {
                 let expected = &reference[table][&layer.name][*bits];
                 let what = format!("{table} {} at {bits}", layer.name);
-                near(&what, cell.comparison.sqnr_db().unwrap(), &expected["sqnr_db"], 0.1);
+                near(
+                    &what,
+                    cell.comparison.sqnr_db().unwrap(),
+                    &expected["sqnr_db"],
+                    0.1,
+                );
             }
         }
     }
@@ -176,8 +230,12 @@ fn checkpoints_give_the_numbers_of_the_onnx_file() {
         for widths in ["8/f32", "4/f32", "8/8", "4/4"] {
             let expected = evaluate(&onnx, widths);
             let got = evaluate(&checkpoint, widths);
-            let difference = expected.comparison.sqnr_db().unwrap() - got.comparison.sqnr_db().unwrap();
-            assert!(difference.abs() <= 0.01, "{file} {widths}: {difference} dB apart");
+            let difference =
+                expected.comparison.sqnr_db().unwrap() - got.comparison.sqnr_db().unwrap();
+            assert!(
+                difference.abs() <= 0.01,
+                "{file} {widths}: {difference} dB apart"
+            );
         }
     }
 }
@@ -186,7 +244,10 @@ fn checkpoints_give_the_numbers_of_the_onnx_file() {
 fn one_and_two_threads_give_the_same_numbers() {
     let Some(fixture) = onnx() else { return };
     let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         let mut evaluation = pool.install(|| evaluate(&fixture, "4/8"));
         (evaluation.float_secs, evaluation.plan_secs) = (0.0, 0.0);
         evaluation

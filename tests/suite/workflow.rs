@@ -41,7 +41,11 @@ fn a_changed_width_updates_the_size_at_once_and_never_shows_the_old_result() {
         edit: LayerEdit::WeightFormat("4".parse().unwrap()),
     });
     assert!(session.cost().unwrap().size_bytes < before.size_bytes);
-    assert!(session.result().is_none_or(|result| result.evaluation.samples == 0));
+    assert!(
+        session
+            .result()
+            .is_none_or(|result| result.evaluation.samples == 0)
+    );
     wait_for_result(&mut session);
     assert_eq!(session.history().len(), 2);
     session.apply(Action::Undo);
@@ -69,7 +73,10 @@ fn locked_layers_keep_their_widths_under_a_preset() {
     });
     session.apply(Action::ApplyPreset(Preset::by_name("W4A4").unwrap()));
     let widths = |id| session.plan().layer(id).unwrap().widths().to_string();
-    assert_eq!((widths(LayerId(0)), widths(LayerId(1))), ("4/4".to_owned(), "8/8".to_owned()));
+    assert_eq!(
+        (widths(LayerId(0)), widths(LayerId(1))),
+        ("4/4".to_owned(), "8/8".to_owned())
+    );
 }
 
 #[test]
@@ -81,7 +88,10 @@ fn an_exported_plan_gives_the_same_numbers_on_the_command_line() {
     let path = folder.path().join("plan.json");
     session.apply(Action::ExportPlan(path.clone()));
     wait_until(&mut session, "the file", |session| {
-        session.messages().iter().any(|message| message.title == "Export plan")
+        session
+            .messages()
+            .iter()
+            .any(|message| message.title == "Export plan")
     });
     let (code, out, err) = quantscope(&[
         "eval",
@@ -100,7 +110,10 @@ fn an_exported_plan_gives_the_same_numbers_on_the_command_line() {
     let evaluation = &session.result().unwrap().evaluation;
     assert_eq!(report["plan"]["top1"].as_f64(), evaluation.plan.top1());
     assert_eq!(report["sqnr_db"].as_f64(), evaluation.comparison.sqnr_db());
-    assert_eq!(report["size_bytes"].as_u64(), Some(session.cost().unwrap().size_bytes));
+    assert_eq!(
+        report["size_bytes"].as_u64(),
+        Some(session.cost().unwrap().size_bytes)
+    );
 }
 
 #[test]
@@ -111,13 +124,17 @@ fn a_project_brings_back_plan_and_history() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signs.qscope");
     session.apply(Action::SaveProject(path.clone()));
-    wait_until(&mut session, "the project", |session| session.project_path().is_some());
+    wait_until(&mut session, "the project", |session| {
+        session.project_path().is_some()
+    });
     assert!(!session.is_modified());
     let (plan, history) = (session.plan().clone(), session.history().to_vec());
 
     let mut again = crate::common::session();
     again.apply(Action::OpenProject(path));
-    wait_until(&mut again, "the history", |session| session.history().len() == 2);
+    wait_until(&mut again, "the history", |session| {
+        session.history().len() == 2
+    });
     assert_eq!(again.plan(), &plan);
     assert_eq!(again.history(), history);
 }
@@ -127,7 +144,9 @@ fn cancelling_keeps_what_was_found_and_stops_quickly() {
     let mut session = open_sample();
     session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
     session.apply(Action::CancelJobs);
-    wait_until(&mut session, "the end of all jobs", |session| session.running_jobs().is_empty());
+    wait_until(&mut session, "the end of all jobs", |session| {
+        session.running_jobs().is_empty()
+    });
     assert_eq!(session.history().len(), 1);
     session.apply(Action::Evaluate);
     wait_for_result(&mut session);

@@ -175,11 +175,11 @@ impl<'a> Inputs<'a> {
         movement::integers(self.get(index)?)
     }
 
-    /// The elements of an optional integer input: outer `None` if it is there but is not integer.
-    fn optional_integers(&self, index: usize) -> Option<Option<Vec<i64>>> {
+    /// The elements of an optional integer input, or `default` if it is omitted.
+    fn integers_or(&self, index: usize, default: impl FnOnce() -> Vec<i64>) -> Option<Vec<i64>> {
         match self.get(index) {
-            None => Some(None),
-            Some(tensor) => movement::integers(tensor).map(Some),
+            None => Some(default()),
+            Some(tensor) => movement::integers(tensor),
         }
     }
 
@@ -197,7 +197,7 @@ fn evaluated(op: &Op, inputs: &Inputs<'_>, outputs: usize) -> Option<Vec<Tensor>
         Op::Identity => x?.clone(),
         Op::Flatten { axis } => movement::flatten(x?, *axis)?,
         Op::Reshape { allow_zero } => movement::reshape(x?, &inputs.integers(1)?, *allow_zero)?,
-        Op::Squeeze => movement::squeeze(x?, inputs.optional_integers(1)?.as_deref())?,
+        Op::Squeeze => movement::squeeze(inputs)?,
         Op::Unsqueeze => movement::unsqueeze(x?, &inputs.integers(1)?)?,
         Op::Shape { start, end } => {
             let dims: Vec<i64> = x?.dims().iter().map(|dim| *dim as i64).collect();

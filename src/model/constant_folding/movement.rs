@@ -79,16 +79,18 @@ pub(super) fn reshape(x: &Tensor, shape: &[i64], allow_zero: bool) -> Option<Ten
     x.reshape(dims).ok()
 }
 
-pub(super) fn squeeze(x: &Tensor, axes: Option<&[i64]>) -> Option<Tensor> {
-    let rank = x.rank();
-    let removed: Vec<usize> = match axes {
-        None => (0..rank).filter(|axis| x.dims()[*axis] == 1).collect(),
-        Some(axes) => axes
-            .iter()
-            .map(|axis| position(*axis, rank))
-            .collect::<Option<_>>()?,
+/// Without axes, every axis of length 1 is removed.
+pub(super) fn squeeze(inputs: &Inputs<'_>) -> Option<Tensor> {
+    let x = inputs.get(0)?;
+    let ones = || {
+        let axes = (0i64..).zip(x.dims()).filter(|(_, length)| **length == 1);
+        axes.map(|(axis, _)| axis).collect()
     };
-    let kept = (0..rank).filter(|axis| !removed.contains(axis));
+    let axes = inputs.integers_or(1, ones)?.into_iter();
+    let removed: Vec<usize> = axes
+        .map(|axis| position(axis, x.rank()))
+        .collect::<Option<_>>()?;
+    let kept = (0..x.rank()).filter(|axis| !removed.contains(axis));
     x.reshape(kept.map(|axis| x.dims()[axis]).collect::<Vec<_>>())
         .ok()
 }
@@ -127,13 +129,12 @@ pub(super) fn split(inputs: &Inputs<'_>, axis: i64, parts: usize) -> Option<Vec<
     inputs.affordable(x.dims().to_vec())?;
     let axis = position(axis, x.rank())?;
     let length = x.dims()[axis];
-    let lengths: Vec<usize> = match inputs.optional_integers(1)? {
-        Some(lengths) => {
-            let lengths = lengths.into_iter().map(usize::try_from);
-            lengths.collect::<Result<_, _>>().ok()?
-        }
-        None if length.is_multiple_of(parts) => vec![length / parts; parts],
-        None => return None,
+    let lengths: Vec<usize> = if inputs.get(1).is_some() {
+        let lengths = inputs.integers(1)?.into_iter().map(usize::try_from);
+        lengths.collect::<Result<_, _>>().ok()?
+    } else {
+        let equal = length.checked_div(parts)?;
+        vec![equal; parts]
     };
     let total = lengths
         .iter()
@@ -170,13 +171,18 @@ pub(super) fn gather(inputs: &Inputs<'_>, axis: i64) -> Option<Tensor> {
 pub(super) fn slice(inputs: &Inputs<'_>) -> Option<Tensor> {
     let x = inputs.get(0)?;
     let (starts, ends) = (inputs.integers(1)?, inputs.integers(2)?);
-    let axes = inputs.optional_integers(3)?;
-    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let deltas = inputs.optional_integers(4)?;
-    let deltas = deltas.unwrap_or_else(|| vec![1; starts.len()]);
+    let count = starts.len();
+    let axes = inputs.integers_or(3, || (0..count as i64).collect())?;
+    let deltas = inputs.integers_or(4, || vec![1; count])?;
+    let axes: Vec<usize> = axes
+        .into_iter()
+        .map(|axis| position(axis, x.rank()))
+        .collect::<Option<_>>()?;
     let mut walk = Walk::over(x.dims());
-    for (index, axis) in axes.iter().enumerate() {
-        let axis = position(*axis, x.rank())?;
+    for (index, axis) in axes.iter().copied().enumerate() {
+        if axes[..index].contains(&axis) {
+            return None;
+        }
         let delta = *deltas.get(index)?;
         let (first, count) = sliced(
             x.dims()[axis],

@@ -102,6 +102,13 @@ fn what_has_no_result_stays() {
         vec![node("Range", &["a", "a", "a"], &["c"])],
         vec![integers("a", &[], &[0])],
     );
+    let twice = vec![
+        integers("a", &[2, 2], &[0; 4]),
+        integers("s", &[2], &[0, 0]),
+        integers("e", &[2], &[1, 1]),
+        integers("axes", &[2], &[0, -2]),
+    ];
+    stays(vec![node("Slice", &["a", "s", "e", "axes"], &["c"])], twice);
     // One that depends on the input, and one that writes an output.
     stays(vec![node("Relu", &["x"], &["c"])], vec![]);
     let mut proto = model(

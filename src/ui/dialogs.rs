@@ -1,0 +1,146 @@
+//! File dialogs, each on its own thread, so that no frame waits for one.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::jobs::{JobHandle, Wake, spawn};
+use crate::session::{Action, DataRequest, Session};
+
+/// A dialog that ends sooner than this was never on the screen.
+const SHORTEST_DIALOG: Duration = Duration::from_millis(100);
+
+/// What a dialog asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DialogKind {
+    /// A model file.
+    Model,
+    /// An evaluation folder.
+    Data,
+    /// A calibration folder.
+    Calibration,
+    /// A project to open.
+    Project,
+    /// Where to save the project.
+    SaveProject,
+    /// A plan to read.
+    ImportPlan,
+    /// Where to write the plan.
+    ExportPlan,
+}
+
+impl DialogKind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Model => "Open model",
+            Self::Data => "Open data folder",
+            Self::Calibration => "Open calibration folder",
+            Self::Project => "Open project",
+            Self::SaveProject => "Save project",
+            Self::ImportPlan => "Import plan",
+            Self::ExportPlan => "Export plan",
+        }
+    }
+
+    /// Shows the dialog and waits for the answer.
+    fn ask(self) -> Option<PathBuf> {
+        let dialog = rfd::FileDialog::new().set_title(self.title());
+        match self {
+            Self::Model => dialog
+                .add_filter("Models", &["onnx", "safetensors", "pth", "pt"])
+                .add_filter("All files", &["*"])
+                .pick_file(),
+            Self::Data | Self::Calibration => dialog.pick_folder(),
+            Self::Project => dialog.add_filter("Projects", &["qscope"]).pick_file(),
+            Self::SaveProject => dialog
+                .add_filter("Projects", &["qscope"])
+                .set_file_name("project.qscope")
+                .save_file(),
+            Self::ImportPlan => dialog.add_filter("Plans", &["json"]).pick_file(),
+            Self::ExportPlan => dialog
+                .add_filter("Plans", &["json"])
+                .set_file_name("plan.json")
+                .save_file(),
+        }
+    }
+
+    /// What follows from an answer.
+    pub(crate) fn action(self, path: PathBuf, session: &Session) -> Action {
+        match self {
+            Self::Model => Action::OpenModel(path),
+            Self::Data => Action::OpenData(DataRequest::new(path)),
+            Self::Calibration => Action::OpenData(DataRequest {
+                calibration: Some(path.clone()),
+                ..session
+                    .data()
+                    .map_or_else(|| DataRequest::new(path), |data| data.request.clone())
+            }),
+            Self::Project => Action::OpenProject(path),
+            Self::SaveProject => Action::SaveProject(with_extension(path, "qscope")),
+            Self::ImportPlan => Action::ImportPlan(path),
+            Self::ExportPlan => Action::ExportPlan(with_extension(path, "json")),
+        }
+    }
+}
+
+fn with_extension(path: PathBuf, extension: &str) -> PathBuf {
+    if path.extension().is_none() {
+        path.with_extension(extension)
+    } else {
+        path
+    }
+}
+
+/// The dialog that is open, if one is.
+#[derive(Debug, Default)]
+pub(crate) struct Dialogs {
+    open: Option<OpenDialog>,
+}
+
+#[derive(Debug)]
+struct OpenDialog {
+    kind: DialogKind,
+    since: Instant,
+    answer: JobHandle<(), Option<PathBuf>>,
+}
+
+/// How a dialog ended.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A path was chosen.
+    Chosen(DialogKind, PathBuf),
+    /// This desktop offers no dialogs.
+    Unavailable,
+}
+
+impl Dialogs {
+    /// Opens a dialog, unless one is open already.
+    pub(crate) fn open(&mut self, kind: DialogKind, wake: &Wake) {
+        if self.open.is_some() {
+            return;
+        }
+        let wake = std::sync::Arc::clone(wake);
+        match spawn("file dialog", 0, wake, move |_| Ok(kind.ask())) {
+            Ok(answer) => {
+                self.open = Some(OpenDialog {
+                    kind,
+                    since: Instant::now(),
+                    answer,
+                });
+            }
+            Err(error) => tracing::error!("cannot start a thread for a dialog: {error}"),
+        }
+    }
+
+    /// The answer, once it is there; a dialog that was closed without one is forgotten.
+    pub(crate) fn poll(&mut self) -> Option<Answer> {
+        let dialog = self.open.as_ref()?;
+        let outcome = dialog.answer.poll_done()?;
+        let (kind, shown) = (dialog.kind, dialog.since.elapsed() > SHORTEST_DIALOG);
+        self.open = None;
+        match outcome {
+            Ok(Some(path)) => Some(Answer::Chosen(kind, path)),
+            Ok(None) if shown => None,
+            Ok(None) | Err(_) => Some(Answer::Unavailable),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The window: views that read a [`Session`](crate::session::Session) and ask for actions.
+//!
+//! Every view is a function of the session and its own looks that pushes
+//! [`Action`](crate::session::Action)s; [`App`] collects them while it draws and applies them
+//! afterwards. Nothing here reads files or runs networks.
+
+mod app;
+mod commands;
+mod dialogs;
+mod format;
+mod looks;
+mod panels;
+mod theme;
+mod window;
+
+pub use app::App;
+pub use commands::Command;
+pub use theme::apply as apply_theme;
+pub use window::{WindowError, WindowOptions, run_window};

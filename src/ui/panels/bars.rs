@@ -1,0 +1,309 @@
+//! Menu bar, toolbar and the tabs of the centre.
+
+use egui::{Button, ComboBox, MenuBar, RichText};
+
+use super::width_menu::{common_width, width_items_ui};
+use crate::plan::Preset;
+use crate::session::{Action, LayerEdit, Session, bundled_samples};
+use crate::ui::commands::Command;
+use crate::ui::format;
+use crate::ui::looks::ThemeChoice;
+use crate::ui::theme;
+
+/// The tabs of the centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CentreTab {
+    /// Ways to open a model, data or a project.
+    Open,
+    /// Accuracy, size and history.
+    Overview,
+    /// Which layer suffers at which width.
+    Sensitivity,
+    /// Which operators are quantized.
+    Coverage,
+}
+
+impl CentreTab {
+    const ALL: [Self; 4] = [Self::Overview, Self::Sensitivity, Self::Coverage, Self::Open];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::Overview => "Overview",
+            Self::Sensitivity => "Sensitivity",
+            Self::Coverage => "Coverage",
+        }
+    }
+}
+
+/// The row of tabs above the centre.
+pub(crate) fn tab_bar_ui(ui: &mut egui::Ui, tab: &mut CentreTab) {
+    ui.horizontal(|ui| {
+        for choice in CentreTab::ALL {
+            ui.selectable_value(tab, choice, choice.text());
+        }
+    });
+    ui.separator();
+}
+
+/// The menus.
+pub(crate) fn menu_bar_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    theme: ThemeChoice,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
+    MenuBar::new().ui(ui, |ui| {
+        ui.menu_button("File", |ui| file_menu_ui(ui, session, actions, commands));
+        ui.menu_button("Edit", |ui| {
+            items_ui(ui, session, commands, &[Command::Undo, Command::Redo]);
+            ui.separator();
+            items_ui(ui, session, commands, &[Command::SelectAll]);
+        });
+        ui.menu_button("Plan", |ui| {
+            items_ui(ui, session, commands, &[Command::Run, Command::Cancel]);
+            ui.separator();
+            ui.add_enabled_ui(session.model().is_some(), |ui| {
+                ui.menu_button("Preset", |ui| preset_items_ui(ui, actions));
+            });
+            ui.separator();
+            items_ui(ui, session, commands, &[Command::ImportPlan, Command::ExportPlan]);
+        });
+        ui.menu_button("View", |ui| {
+            for (choice, command) in [
+                (ThemeChoice::System, Command::ThemeSystem),
+                (ThemeChoice::Light, Command::ThemeLight),
+                (ThemeChoice::Dark, Command::ThemeDark),
+            ] {
+                let response = ui
+                    .selectable_label(theme == choice, command.text())
+                    .on_hover_text(command.tooltip());
+                if response.clicked() {
+                    commands.push(command);
+                }
+            }
+        });
+    });
+}
+
+fn file_menu_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
+    items_ui(
+        ui,
+        session,
+        commands,
+        &[Command::OpenModel, Command::OpenData, Command::OpenCalibration],
+    );
+    let samples = bundled_samples_menu(ui);
+    if let Some(index) = samples {
+        actions.push(Action::OpenSample(index));
+    }
+    ui.separator();
+    items_ui(
+        ui,
+        session,
+        commands,
+        &[Command::OpenProject, Command::SaveProject, Command::SaveProjectAs],
+    );
+    ui.separator();
+    items_ui(ui, session, commands, &[Command::Quit]);
+}
+
+/// The bundled samples; the index of the one that was chosen.
+fn bundled_samples_menu(ui: &mut egui::Ui) -> Option<usize> {
+    let mut chosen = None;
+    ui.menu_button("Open sample", |ui| {
+        let samples = bundled_samples();
+        if samples.is_empty() {
+            ui.label("The bundled samples are not there");
+        }
+        for (index, sample) in samples.iter().enumerate() {
+            if ui.button(sample.name).on_hover_text(sample.description).clicked() {
+                chosen = Some(index);
+            }
+        }
+    });
+    chosen
+}
+
+fn items_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    commands: &mut Vec<Command>,
+    items: &[Command],
+) {
+    for command in items {
+        if command.menu_item_ui(ui, session) {
+            commands.push(*command);
+        }
+    }
+}
+
+fn preset_items_ui(ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+    for preset in Preset::ALL {
+        let response = ui.button(preset.name).on_hover_text(format!(
+            "{}. Locked layers stay as they are",
+            preset.description
+        ));
+        if response.clicked() {
+            actions.push(Action::ApplyPreset(preset));
+            ui.close();
+        }
+    }
+}
+
+/// What is open, and the edits of the whole plan and of the selection.
+pub(crate) fn toolbar_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
+    ui.horizontal(|ui| {
+        names_ui(ui, session, commands);
+        if session.model().is_some() {
+            ui.separator();
+            preset_ui(ui, session, actions);
+            selection_widths_ui(ui, session, actions);
+        }
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            run_or_cancel_ui(ui, session, commands);
+            for command in [Command::Redo, Command::Undo] {
+                if command.button_ui(ui, session) {
+                    commands.push(command);
+                }
+            }
+        });
+    });
+}
+
+fn run_or_cancel_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    // Both buttons stay where they are, so that a click never lands on the other one.
+    for command in [Command::Cancel, Command::Run] {
+        if command.button_ui(ui, session) {
+            commands.push(command);
+        }
+    }
+}
+
+/// Model and data, each a way to choose another.
+fn names_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    let Some(model) = session.model() else {
+        ui.label(RichText::new("No model open").color(theme::palette(ui).weak));
+        return;
+    };
+    let metadata = model.graph().metadata();
+    let star = if session.is_modified() { " *" } else { "" };
+    let name = short(&metadata.name, 24);
+    let response = ui
+        .add(Button::new(RichText::new(format!("{name}{star}")).strong()).frame(false))
+        .on_hover_text(format!(
+            "{}\n{} · {} parameters · {} MACs per sample\nClick to open another model",
+            model.path.display(),
+            metadata.format.name(),
+            format::count(model.parameters()),
+            format::count(model.macs()),
+        ));
+    if response.clicked() {
+        commands.push(Command::OpenModel);
+    }
+    ui.label("on");
+    let (text, hover) = match session.data() {
+        Some(data) => (
+            short(&file_name(&data.request.data), 18),
+            format!(
+                "{}\n{} samples evaluate, {} calibrate\nPreprocessing {}\nClick to open other data",
+                data.request.data.display(),
+                data.evaluation.len(),
+                data.calibration.len(),
+                data.preprocess,
+            ),
+        ),
+        None => ("no data…".to_owned(), Command::OpenData.tooltip().to_owned()),
+    };
+    let response = ui.add(Button::new(RichText::new(text).strong()).frame(false)).on_hover_text(hover);
+    if response.clicked() {
+        commands.push(Command::OpenData);
+    }
+}
+
+fn file_name(path: &std::path::Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A text of at most `length` characters.
+fn short(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(length.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// The preset that the whole plan follows, and a choice of another.
+fn preset_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    let plan = session.plan();
+    let current = Preset::ALL
+        .into_iter()
+        .find(|preset| preset.apply(plan) == *plan)
+        .map_or("Mixed", |preset| preset.name);
+    let response = ComboBox::from_id_salt("preset")
+        .selected_text(current)
+        .width(96.0)
+        .height(400.0)
+        .show_ui(ui, |ui| preset_items_ui(ui, actions))
+        .response;
+    response
+        .accessible_name("Preset of the plan")
+        .on_hover_text("Widths of the whole plan; locked layers stay as they are");
+}
+
+/// Widths of the selected layers.
+fn selection_widths_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    let selection = session.selection();
+    let plan = session.plan();
+    let chosen = || selection.iter().filter_map(|id| plan.layer(*id));
+    for (label, name, common, edit) in [
+        (
+            "W",
+            "Weight bits of the selected layers",
+            common_width(chosen().map(|layer| layer.weight.format)),
+            LayerEdit::WeightFormat as fn(_) -> LayerEdit,
+        ),
+        (
+            "A",
+            "Activation bits of the selected layers",
+            common_width(chosen().map(|layer| layer.activation.format)),
+            LayerEdit::ActivationFormat,
+        ),
+    ] {
+        ui.add_enabled_ui(!selection.is_empty(), |ui| {
+            ui.label(label);
+            let response = ComboBox::from_id_salt(("selection width", label))
+                .selected_text(common.map_or_else(|| "–".to_owned(), |width| width.to_string()))
+                .width(52.0)
+                .height(400.0)
+                .show_ui(ui, |ui| {
+                    if let Some(format) = width_items_ui(ui, common) {
+                        actions.push(Action::Edit {
+                            layers: selection.to_vec(),
+                            edit: edit(format),
+                        });
+                    }
+                })
+                .response;
+            response
+                .accessible_name(name)
+                .on_hover_text(format!("{name} ({})", selection.len()))
+                .on_disabled_hover_text("Select layers in the table first");
+        });
+    }
+}

@@ -1,0 +1,223 @@
+//! The numbers at the top of the overview.
+
+use egui::{Color32, RichText, vec2};
+
+use crate::engine::Classification;
+use crate::session::Session;
+use crate::ui::{format, theme};
+
+/// Least width of a card in points.
+const CARD_WIDTH: f32 = 148.0;
+/// Height of a card's content in points.
+const CARD_HEIGHT: f32 = 62.0;
+
+/// One number with its name and a line below it.
+struct Card {
+    title: &'static str,
+    value: String,
+    detail: String,
+    hover: &'static str,
+    color: Option<Color32>,
+}
+
+/// The cards in as many columns as fit.
+pub(super) fn cards_ui(ui: &mut egui::Ui, session: &Session) {
+    let cards = cards(ui, session);
+    let spacing = ui.spacing().item_spacing.x;
+    let width = ui.available_width();
+    let columns = (((width + spacing) / (CARD_WIDTH + spacing)).floor() as usize).clamp(1, cards.len().max(1));
+    let card_width = (width - spacing * (columns - 1) as f32) / columns as f32;
+    for row in cards.chunks(columns) {
+        ui.horizontal(|ui| {
+            for card in row {
+                card_ui(ui, card, card_width);
+            }
+        });
+    }
+}
+
+fn card_ui(ui: &mut egui::Ui, card: &Card, width: f32) {
+    let frame = theme::card(ui);
+    let weak = theme::palette(ui).weak;
+    let margin = frame.total_margin().sum();
+    frame
+        .show(ui, |ui| {
+            ui.set_width((width - margin.x).max(40.0));
+            ui.set_height(CARD_HEIGHT);
+            ui.vertical(|ui| {
+                ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
+                ui.add(egui::Label::new(RichText::new(card.title).small().color(weak)).truncate());
+                let mut value = RichText::new(card.value.as_str()).size(20.0).strong();
+                if let Some(color) = card.color {
+                    value = value.color(color);
+                }
+                ui.add(egui::Label::new(value).truncate());
+                ui.add(
+                    egui::Label::new(RichText::new(card.detail.as_str()).small().color(weak))
+                        .truncate(),
+                );
+            });
+        })
+        .response
+        .on_hover_text(card.hover);
+}
+
+fn cards(ui: &egui::Ui, session: &Session) -> Vec<Card> {
+    let mut cards = Vec::new();
+    if has_labels(session) {
+        cards.extend([float_card(session), plan_card(session), difference_card(ui, session)]);
+    }
+    cards.extend(cost_cards(session));
+    cards.extend(comparison_cards(session));
+    cards
+}
+
+/// Whether accuracy can be told; `true` while that is not known.
+pub(super) fn has_labels(session: &Session) -> bool {
+    match session.float() {
+        Some((reference, _)) => reference.samples == 0 || reference.metrics.labelled > 0,
+        None => true,
+    }
+}
+
+fn float_card(session: &Session) -> Card {
+    let (metrics, samples) = session.float().map_or_else(
+        || (Classification::default(), 0),
+        |(reference, _)| (reference.metrics, reference.samples),
+    );
+    let total = session.data().map_or(0, |data| data.evaluation.len());
+    Card {
+        title: "Float accuracy (top-1)",
+        value: accuracy(&metrics),
+        detail: detail(&metrics, samples, total),
+        hover: "Share of samples whose label is the largest output of the float network, with its 95 % Wilson interval",
+        color: None,
+    }
+}
+
+fn plan_card(session: &Session) -> Card {
+    let (metrics, samples, total) = session.result().map_or_else(
+        || (Classification::default(), 0, session.data().map_or(0, |data| data.evaluation.len())),
+        |result| (result.evaluation.plan, result.evaluation.samples, result.evaluation.total),
+    );
+    Card {
+        title: "Plan accuracy (top-1)",
+        value: accuracy(&metrics),
+        detail: detail(&metrics, samples, total),
+        hover: "Share of samples whose label is the largest output under the current plan, with its 95 % Wilson interval",
+        color: None,
+    }
+}
+
+fn difference_card(ui: &egui::Ui, session: &Session) -> Card {
+    let palette = theme::palette(ui);
+    let difference = session.result().and_then(|result| {
+        Some(result.evaluation.plan.top1()? - result.evaluation.float.top1()?)
+    });
+    let color = difference.map(|difference| match difference {
+        difference if difference >= -0.005 => palette.good,
+        difference if difference >= -0.02 => palette.warn,
+        _ => palette.bad,
+    });
+    Card {
+        title: "Plan − float",
+        value: difference.map_or_else(|| "–".to_owned(), format::points),
+        detail: match session.result() {
+            Some(result) if !result.finished => "on the same samples, so far".to_owned(),
+            _ => "on the same samples".to_owned(),
+        },
+        hover: "Difference of the two accuracies in percentage points",
+        color,
+    }
+}
+
+fn cost_cards(session: &Session) -> Vec<Card> {
+    let Some(cost) = session.cost() else {
+        return Vec::new();
+    };
+    vec![
+        Card {
+            title: "Size",
+            value: format::bytes(cost.size_bytes),
+            detail: format!("{:.2}× smaller than {}", cost.compression(), format::bytes(cost.float_size_bytes)),
+            hover: "Packed weights with scales, zero points and biases; what no layer owns counts as f32",
+            color: None,
+        },
+        Card {
+            title: "Average bits",
+            value: format!("W {:.2}  A {:.2}", cost.average_weight_bits, cost.average_activation_bits),
+            detail: "32 is float".to_owned(),
+            hover: "Mean width of the weights, and of the layers' inputs weighted by MACs",
+            color: None,
+        },
+        Card {
+            title: "Bit operations",
+            value: format!("{}BOPs", format::count(cost.bops)),
+            detail: format!("{}MACs per sample", format::count(cost.macs)),
+            hover: "MACs × weight bits × activation bits, per sample",
+            color: None,
+        },
+    ]
+}
+
+fn comparison_cards(session: &Session) -> Vec<Card> {
+    let comparison = session.result().map(|result| result.evaluation.comparison);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    vec![
+        Card {
+            title: "Agreement with float",
+            value: or_dash(comparison.and_then(|c| c.agreement()).map(format::percent)),
+            detail: "same largest output".to_owned(),
+            hover: "Share of samples on which plan and float predict the same class; needs no labels",
+            color: None,
+        },
+        Card {
+            title: "KL divergence",
+            value: or_dash(comparison.and_then(|c| c.kl()).map(|kl| format!("{} nat", format::value(kl.max(0.0))))),
+            detail: "mean over samples".to_owned(),
+            hover: "KL(float ‖ plan) of the softmax outputs; 0 is identical",
+            color: None,
+        },
+        Card {
+            title: "Output SQNR",
+            value: or_dash(comparison.and_then(|c| c.sqnr_db()).map(format::db)),
+            detail: "raw outputs".to_owned(),
+            hover: "10·log10(Σy² / Σ(y − ŷ)²) over all raw outputs; higher is better",
+            color: None,
+        },
+    ]
+}
+
+fn accuracy(metrics: &Classification) -> String {
+    metrics.top1().map_or_else(|| "–".to_owned(), format::percent)
+}
+
+/// The interval and how many samples it stands on.
+fn detail(metrics: &Classification, samples: usize, total: usize) -> String {
+    let samples = if samples < total || samples == 0 {
+        format!("{samples} of {total}")
+    } else {
+        format!("{samples} samples")
+    };
+    match metrics.top1_interval() {
+        Some((low, high)) => format!("{:.1}–{:.1} %, {samples}", 100.0 * low, 100.0 * high),
+        None => samples,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_tells_interval_and_samples() {
+        let metrics = Classification {
+            labelled: 100,
+            top1_hits: 90,
+            ..Classification::default()
+        };
+        assert_eq!(detail(&metrics, 100, 400), "82.6–94.5 %, 100 of 400");
+        assert_eq!(detail(&metrics, 400, 400), "82.6–94.5 %, 400 samples");
+        assert_eq!(detail(&Classification::default(), 0, 400), "0 of 400");
+    }
+}

@@ -1,0 +1,71 @@
+//! Accuracy and size of the plan as they are measured, and the plans that were measured before.
+
+use egui::ScrollArea;
+
+use super::cards::cards_ui;
+use super::overview_history::{history_plot_ui, history_table_ui};
+use super::overview_plots::{Curve, layer_errors_ui, running_accuracy_ui};
+use crate::session::{Action, Session};
+use crate::ui::commands::Command;
+use crate::ui::theme;
+
+/// Width from which plots stand side by side.
+const TWO_COLUMNS: f32 = 760.0;
+
+/// Looks of the overview, and the course of the running evaluation.
+#[derive(Debug, Default)]
+pub(crate) struct OverviewView {
+    curve: Curve,
+    /// The entry of the history whose name is edited.
+    pub(super) renaming: Option<(usize, String)>,
+}
+
+/// The overview.
+pub(crate) fn overview_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    view: &mut OverviewView,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
+    view.curve.follow(session);
+    ScrollArea::vertical()
+        .id_salt("overview")
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            cards_ui(ui, session);
+            if session.data().is_none() {
+                no_data_ui(ui, session, commands);
+                return;
+            }
+            ui.add_space(6.0);
+            if ui.available_width() >= TWO_COLUMNS {
+                ui.columns(2, |columns| {
+                    if let [left, right] = columns {
+                        running_accuracy_ui(left, session, &view.curve);
+                        history_plot_ui(right, session, actions);
+                    }
+                });
+                layer_errors_ui(ui, session, actions);
+            } else {
+                running_accuracy_ui(ui, session, &view.curve);
+                layer_errors_ui(ui, session, actions);
+                history_plot_ui(ui, session, actions);
+            }
+            history_table_ui(ui, session, view, actions);
+        });
+}
+
+fn no_data_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    ui.add_space(12.0);
+    theme::card(ui).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.strong("Accuracy needs data");
+        ui.label(
+            "Open a folder of samples: one folder per class, images with labels.csv, or inputs.npy with labels.npy. Widths, sizes and weights can be studied without it.",
+        );
+        if Command::OpenData.button_ui(ui, session) {
+            commands.push(Command::OpenData);
+        }
+    });
+}

@@ -1,0 +1,326 @@
+//! Ways to open a model, data or a project; what the window shows while nothing is open.
+
+use std::path::PathBuf;
+
+use egui::{Button, RichText, ScrollArea, TextEdit, vec2};
+
+use crate::data::Preprocess;
+use crate::session::{Action, BundledSample, DataRequest, Recent, Session};
+use crate::ui::commands::Command;
+use crate::ui::theme;
+
+/// Width that the page is kept to, so that lines stay readable.
+const PAGE_WIDTH: f32 = 760.0;
+
+/// What is typed on the page.
+#[derive(Debug)]
+pub(crate) struct StartView {
+    samples: Vec<BundledSample>,
+    model: String,
+    data: String,
+    calibration: String,
+    preprocess: String,
+    project: String,
+    plan: String,
+    /// Why the last Open did nothing.
+    problem: Option<String>,
+}
+
+impl StartView {
+    pub(crate) fn new(samples: Vec<BundledSample>) -> Self {
+        Self {
+            samples,
+            model: String::new(),
+            data: String::new(),
+            calibration: String::new(),
+            preprocess: String::new(),
+            project: String::new(),
+            plan: String::new(),
+            problem: None,
+        }
+    }
+
+    /// The data that was typed; `None` without a data folder.
+    fn data_request(&self) -> Result<Option<DataRequest>, String> {
+        let Some(data) = typed_path(&self.data) else {
+            return Ok(None);
+        };
+        let preprocess = match self.preprocess.trim() {
+            "" => None,
+            text => Some(text.parse::<Preprocess>().map_err(|error| error.to_string())?),
+        };
+        Ok(Some(DataRequest {
+            calibration: typed_path(&self.calibration),
+            preprocess,
+            ..DataRequest::new(data)
+        }))
+    }
+
+    /// What Open does with the typed paths.
+    fn open(&self, has_model: bool) -> Result<Action, String> {
+        match (typed_path(&self.model), self.data_request()?) {
+            (Some(model), Some(data)) => Ok(Action::OpenModelWithData(model, data)),
+            (Some(model), None) => Ok(Action::OpenModel(model)),
+            (None, Some(data)) if has_model => Ok(Action::OpenData(data)),
+            (None, Some(_)) => Err("Type the path of a model too".to_owned()),
+            (None, None) => Err("Type the path of a model or of a data folder".to_owned()),
+        }
+    }
+}
+
+/// A path as it is typed or pasted, with or without quotes.
+fn typed_path(text: &str) -> Option<PathBuf> {
+    let text = text.trim().trim_matches('"').trim_matches('\'').trim();
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// The page.
+pub(crate) fn start_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    view: &mut StartView,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
+    ScrollArea::vertical()
+        .id_salt("start")
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            let side = ((ui.available_width() - PAGE_WIDTH) / 2.0).max(0.0);
+            ui.horizontal_top(|ui| {
+                ui.add_space(side);
+                ui.vertical(|ui| {
+                    ui.set_width(ui.available_width().min(PAGE_WIDTH));
+                    title_ui(ui, session);
+                    samples_ui(ui, view, actions);
+                    buttons_ui(ui, session, commands);
+                    paths_ui(ui, session, view, actions);
+                    recent_ui(ui, session, actions);
+                });
+            });
+        });
+}
+
+fn title_ui(ui: &mut egui::Ui, session: &Session) {
+    let weak = theme::palette(ui).weak;
+    if session.model().is_none() {
+        ui.add_space(12.0);
+        ui.label(RichText::new("Quantscope").size(28.0).strong());
+        ui.label(
+            RichText::new("See what every bit-width does to a network's accuracy, size and error, layer by layer")
+                .color(weak),
+        );
+    }
+    if session.running_jobs().iter().any(|job| job.name.starts_with("Opening")) {
+        ui.add_space(4.0);
+        ui.label("Opening…");
+    }
+}
+
+fn heading_ui(ui: &mut egui::Ui, text: &str) {
+    ui.add_space(14.0);
+    ui.label(RichText::new(text).size(16.0).strong());
+    ui.add_space(2.0);
+}
+
+fn samples_ui(ui: &mut egui::Ui, view: &StartView, actions: &mut Vec<Action>) {
+    if view.samples.is_empty() {
+        return;
+    }
+    heading_ui(ui, "Try a sample");
+    let spacing = ui.spacing().item_spacing.x;
+    let columns = if ui.available_width() > 520.0 { 2 } else { 1 };
+    let width = (ui.available_width() - spacing * (columns - 1) as f32) / columns as f32;
+    let cards: Vec<(usize, &BundledSample)> = view.samples.iter().enumerate().collect();
+    for row in cards.chunks(columns) {
+        ui.horizontal_top(|ui| {
+            for (index, sample) in row {
+                sample_card_ui(ui, width, *index, sample, actions);
+            }
+        });
+    }
+}
+
+fn sample_card_ui(
+    ui: &mut egui::Ui,
+    width: f32,
+    index: usize,
+    sample: &BundledSample,
+    actions: &mut Vec<Action>,
+) {
+    let frame = theme::card(ui);
+    let margin = frame.total_margin().sum();
+    let weak = theme::palette(ui).weak;
+    frame.show(ui, |ui| {
+        ui.set_width((width - margin.x).max(100.0));
+        ui.set_min_height(84.0);
+        ui.vertical(|ui| {
+            ui.strong(sample.name);
+            ui.label(RichText::new(sample.description).color(weak));
+            let open = ui.button("Open sample").accessible_name(format!("Open sample {}", sample.name));
+            if open.clicked() {
+                actions.push(Action::OpenSample(index));
+            }
+        });
+    });
+}
+
+fn buttons_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    heading_ui(ui, "Open your own");
+    ui.horizontal_wrapped(|ui| {
+        for command in [
+            Command::OpenModel,
+            Command::OpenData,
+            Command::OpenCalibration,
+            Command::OpenProject,
+            Command::ImportPlan,
+        ] {
+            if command.button_ui(ui, session) {
+                commands.push(command);
+            }
+        }
+    });
+    ui.label(
+        RichText::new("Or drop a model file, a data folder, a project (.qscope) or a plan (.json) anywhere onto the window")
+            .color(theme::palette(ui).weak),
+    );
+}
+
+fn paths_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    view: &mut StartView,
+    actions: &mut Vec<Action>,
+) {
+    heading_ui(ui, "Or by path");
+    let has_model = session.model().is_some();
+    egui::Grid::new("paths").num_columns(3).spacing(vec2(8.0, 6.0)).show(ui, |ui| {
+        field_ui(ui, "Model", &mut view.model, "net.onnx, net.safetensors or net.pth");
+        ui.end_row();
+        field_ui(ui, "Data folder", &mut view.data, "samples that measure accuracy");
+        ui.end_row();
+        field_ui(ui, "Calibration folder", &mut view.calibration, "a disjoint part of the data folder");
+        ui.end_row();
+        field_ui(ui, "Preprocessing", &mut view.preprocess, "guessed from the model; or imagenet, unit, signed, raw, mean=…;std=…");
+        if ui.button("Open").on_hover_text("Open the model and the data").clicked() {
+            match view.open(has_model) {
+                Ok(action) => {
+                    view.problem = None;
+                    actions.push(action);
+                }
+                Err(problem) => view.problem = Some(problem),
+            }
+        }
+        ui.end_row();
+        field_ui(ui, "Project", &mut view.project, "work.qscope");
+        file_buttons_ui(ui, "project", &view.project, true, has_model, actions);
+        ui.end_row();
+        field_ui(ui, "Plan", &mut view.plan, "plan.json");
+        file_buttons_ui(ui, "plan", &view.plan, false, has_model, actions);
+        ui.end_row();
+    });
+    if let Some(problem) = &view.problem {
+        ui.label(RichText::new(problem.as_str()).color(theme::palette(ui).bad));
+    }
+}
+
+/// Reading and writing a project or a plan at the path that was typed.
+fn file_buttons_ui(
+    ui: &mut egui::Ui,
+    what: &str,
+    typed: &str,
+    is_project: bool,
+    has_model: bool,
+    actions: &mut Vec<Action>,
+) {
+    let path = typed_path(typed);
+    ui.horizontal(|ui| {
+        let (read, write) = if is_project { ("Open", "Save") } else { ("Import", "Export") };
+        let why = match (&path, has_model) {
+            (None, _) => Some("Type a path first"),
+            (_, false) => Some("Open a model first"),
+            _ => None,
+        };
+        let can_read = path.is_some() && (is_project || has_model);
+        for (verb, enabled) in [(read, can_read), (write, why.is_none())] {
+            let response = ui
+                .add_enabled(enabled, Button::new(verb))
+                .on_disabled_hover_text(why.unwrap_or_default())
+                .accessible_name(format!("{verb} {what} by path"));
+            if let (true, Some(path)) = (response.clicked(), path.clone()) {
+                actions.push(match (is_project, verb == read) {
+                    (true, true) => Action::OpenProject(path),
+                    (true, false) => Action::SaveProject(path),
+                    (false, true) => Action::ImportPlan(path),
+                    (false, false) => Action::ExportPlan(path),
+                });
+            }
+        }
+    });
+}
+
+fn field_ui(ui: &mut egui::Ui, name: &str, text: &mut String, hint: &str) {
+    let label = ui.label(name);
+    let width = (ui.available_width() - 130.0).clamp(160.0, 480.0);
+    ui.add(TextEdit::singleline(text).hint_text(hint).desired_width(width)).labelled_by(label.id);
+}
+
+fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    if session.recent().is_empty() {
+        return;
+    }
+    heading_ui(ui, "Recent");
+    for (index, recent) in session.recent().iter().enumerate() {
+        ui.push_id(("recent", index), |ui| recent_item_ui(ui, recent, actions));
+    }
+}
+
+fn recent_item_ui(ui: &mut egui::Ui, recent: &Recent, actions: &mut Vec<Action>) {
+    let name = recent.model.file_name().unwrap_or(recent.model.as_os_str()).to_string_lossy();
+    let detail = match &recent.data {
+        Some(data) => format!("{name}  on {}", data.display()),
+        None => format!("{name}  in {}", recent.model.parent().unwrap_or(&recent.model).display()),
+    };
+    let response = ui
+        .add(Button::new(detail).frame(false).truncate())
+        .on_hover_text(recent.model.display().to_string());
+    if response.clicked() {
+        actions.push(match &recent.data {
+            _ if recent.model.extension().is_some_and(|extension| extension == "qscope") => {
+                Action::OpenProject(recent.model.clone())
+            }
+            Some(data) => Action::OpenModelWithData(
+                recent.model.clone(),
+                DataRequest {
+                    calibration: recent.calibration.clone(),
+                    ..DataRequest::new(data.clone())
+                },
+            ),
+            None => Action::OpenModel(recent.model.clone()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typed_paths_open_what_they_name() {
+        let mut view = StartView::new(Vec::new());
+        assert!(view.open(true).is_err());
+        view.data = " \"photos\" ".to_owned();
+        assert!(matches!(view.open(true), Ok(Action::OpenData(_))));
+        assert!(view.open(false).is_err());
+        view.model = "net.onnx".to_owned();
+        match view.open(false) {
+            Ok(Action::OpenModelWithData(model, request)) => {
+                assert_eq!(model, PathBuf::from("net.onnx"));
+                assert_eq!(request, DataRequest::new(PathBuf::from("photos")));
+            }
+            other => panic!("{other:?}"),
+        }
+        view.preprocess = "no such thing".to_owned();
+        assert!(view.open(false).is_err());
+    }
+}

@@ -39,6 +39,8 @@ pub enum LayerEdit {
 pub enum Action {
     /// Open a model file; data and plan of the previous model are closed when it has loaded.
     OpenModel(PathBuf),
+    /// Open a model file and data for it.
+    OpenModelWithData(PathBuf, DataRequest),
     /// Open an evaluation folder, and calibration data with it.
     OpenData(DataRequest),
     /// Use this preprocessing instead of the guess.

@@ -22,6 +22,7 @@ impl Session {
         tracing::debug!(?action, "apply");
         match action {
             Action::OpenModel(path) => self.open_model(path, None),
+            Action::OpenModelWithData(path, data) => self.open_model(path, Some(data)),
             Action::OpenData(request) => self.open_data(request),
             Action::SetPreprocess(preprocess) => self.set_preprocess(preprocess),
             Action::OpenSample(index) => self.open_sample(index),

@@ -81,7 +81,8 @@ impl App {
 
     /// Opens what the command line names, or the first bundled sample.
     pub(crate) fn start(&mut self, options: WindowOptions) {
-        match (options.model, options.data) {
+        let data = options.data_request();
+        match (options.model, data) {
             (Some(model), _) if has_extension(&model, "qscope") => {
                 self.session.apply(Action::OpenProject(model));
             }

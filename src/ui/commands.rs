@@ -99,7 +99,9 @@ impl Command {
         match self {
             Self::OpenModel => "Open a trained network: ONNX, safetensors or PyTorch checkpoint",
             Self::OpenData => "Choose the folder of samples that measure accuracy",
-            Self::OpenCalibration => "Choose a separate folder of samples that tune the clip ranges",
+            Self::OpenCalibration => {
+                "Choose a separate folder of samples that tune the clip ranges"
+            }
             Self::OpenProject => "Open a saved project: model, data, plan and results",
             Self::SaveProject => "Save model, data, plan and results as a project",
             Self::SaveProjectAs => "Save the project under another name",
@@ -123,20 +125,20 @@ impl Command {
             KeyboardShortcut::new(modifiers, key)
         }
         match self {
-            Self::OpenModel => &[keys(CTRL, Key::O)],
-            Self::OpenData => &[keys(CTRL, Key::D)],
-            Self::OpenCalibration => &[keys(CTRL_SHIFT, Key::D)],
-            Self::OpenProject => &[keys(CTRL_SHIFT, Key::O)],
-            Self::SaveProject => &[keys(CTRL, Key::S)],
-            Self::SaveProjectAs => &[keys(CTRL_SHIFT, Key::S)],
-            Self::ImportPlan => &[keys(CTRL, Key::I)],
-            Self::ExportPlan => &[keys(CTRL, Key::E)],
-            Self::Undo => &[keys(CTRL, Key::Z)],
-            Self::Redo => &[keys(CTRL_SHIFT, Key::Z), keys(CTRL, Key::Y)],
-            Self::Run => &[keys(Modifiers::NONE, Key::F5)],
-            Self::Cancel => &[keys(Modifiers::NONE, Key::Escape)],
-            Self::SelectAll => &[keys(CTRL, Key::A)],
-            Self::Quit => &[keys(CTRL, Key::Q)],
+            Self::OpenModel => const { &[keys(CTRL, Key::O)] },
+            Self::OpenData => const { &[keys(CTRL, Key::D)] },
+            Self::OpenCalibration => const { &[keys(CTRL_SHIFT, Key::D)] },
+            Self::OpenProject => const { &[keys(CTRL_SHIFT, Key::O)] },
+            Self::SaveProject => const { &[keys(CTRL, Key::S)] },
+            Self::SaveProjectAs => const { &[keys(CTRL_SHIFT, Key::S)] },
+            Self::ImportPlan => const { &[keys(CTRL, Key::I)] },
+            Self::ExportPlan => const { &[keys(CTRL, Key::E)] },
+            Self::Undo => const { &[keys(CTRL, Key::Z)] },
+            Self::Redo => const { &[keys(CTRL_SHIFT, Key::Z), keys(CTRL, Key::Y)] },
+            Self::Run => const { &[keys(Modifiers::NONE, Key::F5)] },
+            Self::Cancel => const { &[keys(Modifiers::NONE, Key::Escape)] },
+            Self::SelectAll => const { &[keys(CTRL, Key::A)] },
+            Self::Quit => const { &[keys(CTRL, Key::Q)] },
             Self::ThemeLight | Self::ThemeDark | Self::ThemeSystem => &[],
         }
     }
@@ -158,7 +160,10 @@ impl Command {
             | Self::ExportPlan
             | Self::SelectAll => needs_model,
             Self::OpenCalibration | Self::Run => needs_model.or_else(|| {
-                session.data().is_none().then_some("Open a data folder first")
+                session
+                    .data()
+                    .is_none()
+                    .then_some("Open a data folder first")
             }),
             Self::Undo => (!session.can_undo()).then_some("Nothing to take back"),
             Self::Redo => (!session.can_redo()).then_some("Nothing to do again"),
@@ -172,7 +177,10 @@ impl Command {
     pub fn pressed(ui: &egui::Ui) -> Vec<Self> {
         let editing = ui.ctx().text_edit_focused();
         let belongs_to_text = |command: Self| {
-            matches!(command, Self::Undo | Self::Redo | Self::SelectAll | Self::Cancel)
+            matches!(
+                command,
+                Self::Undo | Self::Redo | Self::SelectAll | Self::Cancel
+            )
         };
         ui.input_mut(|input| {
             Self::ALL
@@ -245,7 +253,10 @@ mod tests {
                 u8::from(shortcut.modifiers.shift) + u8::from(shortcut.modifiers.command)
             })
         };
-        let shifted: Vec<bool> = Command::ALL.iter().map(|command| modifiers(command) == 2).collect();
+        let shifted: Vec<bool> = Command::ALL
+            .iter()
+            .map(|command| modifiers(command) == 2)
+            .collect();
         assert!(shifted.is_sorted_by(|a, b| a >= b), "{shifted:?}");
     }
 
@@ -253,7 +264,13 @@ mod tests {
     fn an_empty_session_says_what_is_missing() {
         let session = Session::new(1, Arc::new(|| {})).unwrap();
         assert_eq!(Command::OpenModel.why_disabled(&session), None);
-        assert_eq!(Command::Run.why_disabled(&session), Some("Open a model first"));
-        assert_eq!(Command::Undo.why_disabled(&session), Some("Nothing to take back"));
+        assert_eq!(
+            Command::Run.why_disabled(&session),
+            Some("Open a model first")
+        );
+        assert_eq!(
+            Command::Undo.why_disabled(&session),
+            Some("Nothing to take back")
+        );
     }
 }

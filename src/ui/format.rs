@@ -147,7 +147,12 @@ mod tests {
         ] {
             assert_eq!(bytes(given), shown);
         }
-        for (given, shown) in [(999, "999"), (1000, "1.00 k"), (999_600, "1.00 M"), (41_200_000, "41.2 M")] {
+        for (given, shown) in [
+            (999, "999"),
+            (1000, "1.00 k"),
+            (999_600, "1.00 M"),
+            (41_200_000, "41.2 M"),
+        ] {
             assert_eq!(count(given), shown);
         }
     }
@@ -164,14 +169,24 @@ mod tests {
 
     #[test]
     fn values_keep_four_digits() {
-        for (given, shown) in [(0.0, "0"), (1.0, "1.000"), (-0.123_456, "−0.1235"), (1234.5, "1234"), (1e-5, "1.00e−5")] {
+        for (given, shown) in [
+            (0.0, "0"),
+            (1.0, "1.000"),
+            (-0.123_456, "−0.1235"),
+            (1234.5, "1234"),
+            (1e-5, "1.00e−5"),
+        ] {
             assert_eq!(value(given), shown);
         }
     }
 
     #[test]
     fn the_rest_of_a_job_is_told_in_two_units() {
-        for (given, shown) in [(0.4, "0 s left"), (80.0, "1 min 20 s left"), (3720.0, "1 h 02 min left")] {
+        for (given, shown) in [
+            (0.4, "0 s left"),
+            (80.0, "1 min 20 s left"),
+            (3720.0, "1 h 02 min left"),
+        ] {
             assert_eq!(eta(given), shown);
         }
     }

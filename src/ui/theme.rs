@@ -39,33 +39,49 @@ const fn rgb(hex: u32) -> Color32 {
 }
 
 const LIGHT: Palette = Palette {
-    weak: rgb(0x57_60_6a),
-    accent: rgb(0x0b_5c_ad),
-    good: rgb(0x1a_7f_37),
-    warn: rgb(0x8f_5a_00),
-    bad: rgb(0xb4_23_18),
-    card: rgb(0xff_ff_ff),
-    card_edge: rgb(0xd5_da_e1),
-    empty_cell: rgb(0xe4_e8_ed),
+    weak: rgb(0x57606a),
+    accent: rgb(0x0b5cad),
+    good: rgb(0x1a7f37),
+    warn: rgb(0x8f5a00),
+    bad: rgb(0xb42318),
+    card: rgb(0xffffff),
+    card_edge: rgb(0xd5dae1),
+    empty_cell: rgb(0xe4e8ed),
     // Okabe and Ito's colours, darkened where they would be pale on white.
-    series: [rgb(0x00_72_b2), rgb(0xc4_4e_00), rgb(0x00_84_60), rgb(0xa3_4b_82), rgb(0x8a_6d_00)],
+    series: [
+        rgb(0x0072b2),
+        rgb(0xc44e00),
+        rgb(0x008460),
+        rgb(0xa34b82),
+        rgb(0x8a6d00),
+    ],
 };
 
 const DARK: Palette = Palette {
-    weak: rgb(0xa4_ad_b8),
-    accent: rgb(0x5b_b0_ff),
-    good: rgb(0x56_d3_64),
-    warn: rgb(0xe3_b3_41),
-    bad: rgb(0xff_8a_80),
-    card: rgb(0x22_27_2e),
-    card_edge: rgb(0x3a_42_4c),
-    empty_cell: rgb(0x2d_33_3b),
-    series: [rgb(0x56_b4_e9), rgb(0xf0_8a_3c), rgb(0x2f_c3_94), rgb(0xe0_8f_c0), rgb(0xf0_e4_42)],
+    weak: rgb(0xa4adb8),
+    accent: rgb(0x5bb0ff),
+    good: rgb(0x56d364),
+    warn: rgb(0xe3b341),
+    bad: rgb(0xff8a80),
+    card: rgb(0x22272e),
+    card_edge: rgb(0x3a424c),
+    empty_cell: rgb(0x2d333b),
+    series: [
+        rgb(0x56b4e9),
+        rgb(0xf08a3c),
+        rgb(0x2fc394),
+        rgb(0xe08fc0),
+        rgb(0xf0e442),
+    ],
 };
 
 /// The colours of the theme in use.
 pub(crate) fn palette(ui: &egui::Ui) -> &'static Palette {
-    if ui.visuals().dark_mode { &DARK } else { &LIGHT }
+    if ui.visuals().dark_mode {
+        &DARK
+    } else {
+        &LIGHT
+    }
 }
 
 /// Sets styles for both themes; called once, before the first frame.
@@ -87,20 +103,30 @@ pub fn apply(ctx: &egui::Context) {
             widget.corner_radius = CornerRadius::same(4);
         }
     });
-    ctx.style_mut_of(Theme::Light, |style| set_visuals(&mut style.visuals, &LIGHT));
+    ctx.style_mut_of(Theme::Light, |style| {
+        set_visuals(&mut style.visuals, &LIGHT)
+    });
     ctx.style_mut_of(Theme::Dark, |style| set_visuals(&mut style.visuals, &DARK));
 }
 
 fn set_visuals(visuals: &mut Visuals, palette: &Palette) {
     let (panel, text, strong) = if visuals.dark_mode {
-        (rgb(0x1b_1f_24), rgb(0xd8_de_e6), rgb(0xff_ff_ff))
+        (rgb(0x1b1f24), rgb(0xd8dee6), rgb(0xffffff))
     } else {
-        (rgb(0xf5_f7_f9), rgb(0x1f_23_28), rgb(0x00_00_00))
+        (rgb(0xf5f7f9), rgb(0x1f2328), rgb(0x000000))
     };
     visuals.panel_fill = panel;
     visuals.window_fill = palette.card;
-    visuals.extreme_bg_color = if visuals.dark_mode { rgb(0x14_17_1b) } else { rgb(0xff_ff_ff) };
-    visuals.faint_bg_color = if visuals.dark_mode { rgb(0x20_25_2b) } else { rgb(0xeb_ee_f2) };
+    visuals.extreme_bg_color = if visuals.dark_mode {
+        rgb(0x14171b)
+    } else {
+        rgb(0xffffff)
+    };
+    visuals.faint_bg_color = if visuals.dark_mode {
+        rgb(0x20252b)
+    } else {
+        rgb(0xebeef2)
+    };
     visuals.widgets.noninteractive.fg_stroke = Stroke::new(1.0, text);
     visuals.widgets.noninteractive.bg_stroke = Stroke::new(1.0, palette.card_edge);
     visuals.widgets.inactive.fg_stroke = Stroke::new(1.0, text);
@@ -110,9 +136,9 @@ fn set_visuals(visuals: &mut Visuals, palette: &Palette) {
     visuals.error_fg_color = palette.bad;
     visuals.warn_fg_color = palette.warn;
     let (fill, on_fill) = if visuals.dark_mode {
-        (rgb(0x1d_4c_78), rgb(0xff_ff_ff))
+        (rgb(0x1d4c78), rgb(0xffffff))
     } else {
-        (rgb(0xb9_d9_f7), rgb(0x05_2b_52))
+        (rgb(0xb9d9f7), rgb(0x052b52))
     };
     visuals.selection.bg_fill = fill;
     visuals.selection.stroke = Stroke::new(1.0, on_fill);
@@ -130,15 +156,15 @@ pub(crate) fn card(ui: &egui::Ui) -> egui::Frame {
 
 /// Viridis (Smith and van der Walt, 2015): uniform to the eye and safe for colour-blind readers.
 const SCALE: [Color32; 9] = [
-    rgb(0x44_01_54),
-    rgb(0x47_2d_7b),
-    rgb(0x3b_52_8b),
-    rgb(0x2c_72_8e),
-    rgb(0x21_91_8c),
-    rgb(0x28_ae_80),
-    rgb(0x5e_c9_62),
-    rgb(0xad_dc_30),
-    rgb(0xfd_e7_25),
+    rgb(0x440154),
+    rgb(0x472d7b),
+    rgb(0x3b528b),
+    rgb(0x2c728e),
+    rgb(0x21918c),
+    rgb(0x28ae80),
+    rgb(0x5ec962),
+    rgb(0xaddc30),
+    rgb(0xfde725),
 ];
 
 /// Colour of a share in `0.0..=1.0`, dark to light.
@@ -163,12 +189,20 @@ pub(crate) fn width_color(format: NumberFormat) -> Option<Color32> {
 pub(crate) fn text_on(ground: Color32) -> Color32 {
     let channel = |value: u8| {
         let value = f64::from(value) / 255.0;
-        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        if value <= 0.04045 {
+            value / 12.92
+        } else {
+            ((value + 0.055) / 1.055).powf(2.4)
+        }
     };
     let luminance =
         0.2126 * channel(ground.r()) + 0.7152 * channel(ground.g()) + 0.0722 * channel(ground.b());
     // At this luminance black and white have the same contrast (WCAG 2.2).
-    if luminance > 0.179 { Color32::BLACK } else { Color32::WHITE }
+    if luminance > 0.179 {
+        Color32::BLACK
+    } else {
+        Color32::WHITE
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +212,11 @@ mod tests {
     fn luminance(color: Color32) -> f64 {
         let channel = |value: u8| {
             let value = f64::from(value) / 255.0;
-            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+            if value <= 0.04045 {
+                value / 12.92
+            } else {
+                ((value + 0.055) / 1.055).powf(2.4)
+            }
         };
         0.2126 * channel(color.r()) + 0.7152 * channel(color.g()) + 0.0722 * channel(color.b())
     }
@@ -194,7 +232,13 @@ mod tests {
             let mut visuals = visuals;
             set_visuals(&mut visuals, &palette);
             for ground in [visuals.panel_fill, palette.card, visuals.faint_bg_color] {
-                for color in [palette.weak, palette.accent, palette.good, palette.warn, palette.bad] {
+                for color in [
+                    palette.weak,
+                    palette.accent,
+                    palette.good,
+                    palette.warn,
+                    palette.bad,
+                ] {
                     let contrast = contrast(color, ground);
                     assert!(contrast >= 4.5, "{color:?} on {ground:?}: {contrast}");
                 }

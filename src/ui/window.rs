@@ -7,27 +7,41 @@ use eframe::{NativeOptions, Renderer};
 
 use super::app::App;
 use super::theme;
-use crate::session::{DataRequest, Session, SessionError};
+use crate::data::Preprocess;
+use crate::session::{DataRequest, Session};
 
 /// What the window opens with.
 #[derive(Clone, Debug, Default)]
 pub struct WindowOptions {
     /// A model file, or a project (`.qscope`); without one the first bundled sample opens.
     pub model: Option<PathBuf>,
-    /// Evaluation data for the model.
-    pub data: Option<DataRequest>,
+    /// Evaluation folder for the model.
+    pub data: Option<PathBuf>,
+    /// Calibration folder; `None` takes a disjoint part of the evaluation data.
+    pub calibration: Option<PathBuf>,
+    /// How samples become inputs; `None` guesses from the model.
+    pub preprocess: Option<Preprocess>,
     /// A plan file for the model.
     pub plan: Option<PathBuf>,
-    /// Threads to compute on; `None` takes all cores but one, which draws.
-    pub threads: Option<usize>,
+}
+
+impl WindowOptions {
+    /// The data to open with the model, if a folder was named.
+    pub(crate) fn data_request(&self) -> Option<DataRequest> {
+        self.data.as_ref().map(|folder| DataRequest {
+            calibration: self.calibration.clone(),
+            preprocess: self.preprocess,
+            ..DataRequest::new(folder.clone())
+        })
+    }
 }
 
 /// Why no window could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum WindowError {
     /// The session cannot start.
-    #[error(transparent)]
-    Session(#[from] SessionError),
+    #[error("{0}")]
+    Start(String),
     /// Neither renderer works.
     #[error(
         "no window could be opened: {wgpu}; with OpenGL: {opengl}. Start from a desktop session, or use the commands that need no window (quantscope --help)"
@@ -49,6 +63,9 @@ pub enum WindowError {
 pub fn run_window(options: WindowOptions) -> Result<(), WindowError> {
     let wgpu = match run_with(Renderer::Wgpu, options.clone()) {
         Ok(()) => return Ok(()),
+        Err(eframe::Error::AppCreation(error)) => {
+            return Err(WindowError::Start(error.to_string()));
+        }
         Err(error) => error.to_string(),
     };
     tracing::warn!("wgpu cannot start ({wgpu}), trying OpenGL");
@@ -68,7 +85,7 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
         renderer,
         ..NativeOptions::default()
     };
-    let threads = options.threads.unwrap_or_else(default_threads);
+    let threads = threads();
     eframe::run_native(
         "quantscope",
         native,
@@ -87,7 +104,7 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
 }
 
 /// One core is left to draw.
-fn default_threads() -> usize {
+fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     cores.saturating_sub(1).max(1)
 }

@@ -24,7 +24,12 @@ pub(crate) enum CentreTab {
 }
 
 impl CentreTab {
-    const ALL: [Self; 4] = [Self::Overview, Self::Sensitivity, Self::Coverage, Self::Open];
+    const ALL: [Self; 4] = [
+        Self::Overview,
+        Self::Sensitivity,
+        Self::Coverage,
+        Self::Open,
+    ];
 
     fn text(self) -> &'static str {
         match self {
@@ -68,7 +73,12 @@ pub(crate) fn menu_bar_ui(
                 ui.menu_button("Preset", |ui| preset_items_ui(ui, actions));
             });
             ui.separator();
-            items_ui(ui, session, commands, &[Command::ImportPlan, Command::ExportPlan]);
+            items_ui(
+                ui,
+                session,
+                commands,
+                &[Command::ImportPlan, Command::ExportPlan],
+            );
         });
         ui.menu_button("View", |ui| {
             for (choice, command) in [
@@ -97,7 +107,11 @@ fn file_menu_ui(
         ui,
         session,
         commands,
-        &[Command::OpenModel, Command::OpenData, Command::OpenCalibration],
+        &[
+            Command::OpenModel,
+            Command::OpenData,
+            Command::OpenCalibration,
+        ],
     );
     let samples = bundled_samples_menu(ui);
     if let Some(index) = samples {
@@ -108,7 +122,11 @@ fn file_menu_ui(
         ui,
         session,
         commands,
-        &[Command::OpenProject, Command::SaveProject, Command::SaveProjectAs],
+        &[
+            Command::OpenProject,
+            Command::SaveProject,
+            Command::SaveProjectAs,
+        ],
     );
     ui.separator();
     items_ui(ui, session, commands, &[Command::Quit]);
@@ -123,7 +141,11 @@ fn bundled_samples_menu(ui: &mut egui::Ui) -> Option<usize> {
             ui.label("The bundled samples are not there");
         }
         for (index, sample) in samples.iter().enumerate() {
-            if ui.button(sample.name).on_hover_text(sample.description).clicked() {
+            if ui
+                .button(sample.name)
+                .on_hover_text(sample.description)
+                .clicked()
+            {
                 chosen = Some(index);
             }
         }
@@ -131,12 +153,7 @@ fn bundled_samples_menu(ui: &mut egui::Ui) -> Option<usize> {
     chosen
 }
 
-fn items_ui(
-    ui: &mut egui::Ui,
-    session: &Session,
-    commands: &mut Vec<Command>,
-    items: &[Command],
-) {
+fn items_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>, items: &[Command]) {
     for command in items {
         if command.menu_item_ui(ui, session) {
             commands.push(*command);
@@ -224,9 +241,14 @@ fn names_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
                 data.preprocess,
             ),
         ),
-        None => ("no data…".to_owned(), Command::OpenData.tooltip().to_owned()),
+        None => (
+            "no data…".to_owned(),
+            Command::OpenData.tooltip().to_owned(),
+        ),
     };
-    let response = ui.add(Button::new(RichText::new(text).strong()).frame(false)).on_hover_text(hover);
+    let response = ui
+        .add(Button::new(RichText::new(text).strong()).frame(false))
+        .on_hover_text(hover);
     if response.clicked() {
         commands.push(Command::OpenData);
     }

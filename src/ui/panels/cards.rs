@@ -25,7 +25,8 @@ pub(super) fn cards_ui(ui: &mut egui::Ui, session: &Session) {
     let cards = cards(ui, session);
     let spacing = ui.spacing().item_spacing.x;
     let width = ui.available_width();
-    let columns = (((width + spacing) / (CARD_WIDTH + spacing)).floor() as usize).clamp(1, cards.len().max(1));
+    let columns = (((width + spacing) / (CARD_WIDTH + spacing)).floor() as usize)
+        .clamp(1, cards.len().max(1));
     let card_width = (width - spacing * (columns - 1) as f32) / columns as f32;
     for row in cards.chunks(columns) {
         ui.horizontal(|ui| {
@@ -65,7 +66,11 @@ fn card_ui(ui: &mut egui::Ui, card: &Card, width: f32) {
 fn cards(ui: &egui::Ui, session: &Session) -> Vec<Card> {
     let mut cards = Vec::new();
     if has_labels(session) {
-        cards.extend([float_card(session), plan_card(session), difference_card(ui, session)]);
+        cards.extend([
+            float_card(session),
+            plan_card(session),
+            difference_card(ui, session),
+        ]);
     }
     cards.extend(cost_cards(session));
     cards.extend(comparison_cards(session));
@@ -97,8 +102,20 @@ fn float_card(session: &Session) -> Card {
 
 fn plan_card(session: &Session) -> Card {
     let (metrics, samples, total) = session.result().map_or_else(
-        || (Classification::default(), 0, session.data().map_or(0, |data| data.evaluation.len())),
-        |result| (result.evaluation.plan, result.evaluation.samples, result.evaluation.total),
+        || {
+            (
+                Classification::default(),
+                0,
+                session.data().map_or(0, |data| data.evaluation.len()),
+            )
+        },
+        |result| {
+            (
+                result.evaluation.plan,
+                result.evaluation.samples,
+                result.evaluation.total,
+            )
+        },
     );
     Card {
         title: "Plan accuracy (top-1)",
@@ -111,9 +128,9 @@ fn plan_card(session: &Session) -> Card {
 
 fn difference_card(ui: &egui::Ui, session: &Session) -> Card {
     let palette = theme::palette(ui);
-    let difference = session.result().and_then(|result| {
-        Some(result.evaluation.plan.top1()? - result.evaluation.float.top1()?)
-    });
+    let difference = session
+        .result()
+        .and_then(|result| Some(result.evaluation.plan.top1()? - result.evaluation.float.top1()?));
     let color = difference.map(|difference| match difference {
         difference if difference >= -0.005 => palette.good,
         difference if difference >= -0.02 => palette.warn,
@@ -139,13 +156,20 @@ fn cost_cards(session: &Session) -> Vec<Card> {
         Card {
             title: "Size",
             value: format::bytes(cost.size_bytes),
-            detail: format!("{:.2}× smaller than {}", cost.compression(), format::bytes(cost.float_size_bytes)),
+            detail: format!(
+                "{:.2}× smaller than {}",
+                cost.compression(),
+                format::bytes(cost.float_size_bytes)
+            ),
             hover: "Packed weights with scales, zero points and biases; what no layer owns counts as f32",
             color: None,
         },
         Card {
             title: "Average bits",
-            value: format!("W {:.2}  A {:.2}", cost.average_weight_bits, cost.average_activation_bits),
+            value: format!(
+                "W {:.2}  A {:.2}",
+                cost.average_weight_bits, cost.average_activation_bits
+            ),
             detail: "32 is float".to_owned(),
             hover: "Mean width of the weights, and of the layers' inputs weighted by MACs",
             color: None,
@@ -173,7 +197,11 @@ fn comparison_cards(session: &Session) -> Vec<Card> {
         },
         Card {
             title: "KL divergence",
-            value: or_dash(comparison.and_then(|c| c.kl()).map(|kl| format!("{} nat", format::value(kl.max(0.0))))),
+            value: or_dash(
+                comparison
+                    .and_then(|c| c.kl())
+                    .map(|kl| format!("{} nat", format::value(kl.max(0.0)))),
+            ),
             detail: "mean over samples".to_owned(),
             hover: "KL(float ‖ plan) of the softmax outputs; 0 is identical",
             color: None,
@@ -189,7 +217,9 @@ fn comparison_cards(session: &Session) -> Vec<Card> {
 }
 
 fn accuracy(metrics: &Classification) -> String {
-    metrics.top1().map_or_else(|| "–".to_owned(), format::percent)
+    metrics
+        .top1()
+        .map_or_else(|| "–".to_owned(), format::percent)
 }
 
 /// The interval and how many samples it stands on.

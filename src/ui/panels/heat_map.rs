@@ -64,7 +64,11 @@ impl HeatMap<'_> {
     fn legend_ui(&self, ui: &mut egui::Ui) {
         ui.horizontal(|ui| {
             let weak = theme::palette(ui).weak;
-            ui.label(egui::RichText::new(self.ends.0.as_str()).small().color(weak));
+            ui.label(
+                egui::RichText::new(self.ends.0.as_str())
+                    .small()
+                    .color(weak),
+            );
             let (rect, _) = ui.allocate_exact_size(vec2(120.0, 10.0), Sense::hover());
             let steps = 40;
             for step in 0..steps {
@@ -74,9 +78,14 @@ impl HeatMap<'_> {
                     vec2(rect.width() / steps as f32 + 0.5, rect.height()),
                 );
                 let share = f64::from(step) / f64::from(steps - 1);
-                ui.painter().rect_filled(strip, 0, theme::scale_color(share));
+                ui.painter()
+                    .rect_filled(strip, 0, theme::scale_color(share));
             }
-            ui.label(egui::RichText::new(self.ends.1.as_str()).small().color(weak));
+            ui.label(
+                egui::RichText::new(self.ends.1.as_str())
+                    .small()
+                    .color(weak),
+            );
         });
     }
 
@@ -96,16 +105,17 @@ impl HeatMap<'_> {
 
     fn row_ui(&self, ui: &mut egui::Ui, geometry: &Geometry, row: usize) -> Option<MapEvent> {
         let (id, name) = (*self.rows.get(row)?, *self.names.get(row)?);
-        let (rect, response) =
-            ui.allocate_exact_size(vec2(geometry.width(), ROW), Sense::click());
+        let (rect, response) = ui.allocate_exact_size(vec2(geometry.width(), ROW), Sense::click());
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
-        let pointed = response
-            .hover_pos()
-            .and_then(|position| (0..self.widths.len()).find(|c| geometry.cell(rect, *c).contains(position)));
+        let pointed = response.hover_pos().and_then(|position| {
+            (0..self.widths.len()).find(|c| geometry.cell(rect, *c).contains(position))
+        });
         if ui.is_rect_visible(rect) {
             self.paint_row(ui, geometry, rect, id, name, response.hovered());
         }
-        let event = if response.double_clicked() && let Some(column) = pointed {
+        let event = if response.double_clicked()
+            && let Some(column) = pointed
+        {
             Some(MapEvent::Choose(id, column))
         } else if response.clicked() {
             Some(MapEvent::Select(id))
@@ -146,21 +156,27 @@ impl HeatMap<'_> {
         } else if hovered {
             painter.rect_filled(label, 2, palette.empty_cell);
         }
-        let text_color =
-            if selected { ui.visuals().selection.stroke.color } else { ui.visuals().text_color() };
-        painter.with_clip_rect(label.shrink2(vec2(2.0, 0.0)).intersect(painter.clip_rect())).text(
-            label.left_center() + vec2(4.0, 0.0),
-            Align2::LEFT_CENTER,
-            name,
-            FontId::proportional(12.5),
-            text_color,
-        );
+        let text_color = if selected {
+            ui.visuals().selection.stroke.color
+        } else {
+            ui.visuals().text_color()
+        };
+        painter
+            .with_clip_rect(label.shrink2(vec2(2.0, 0.0)).intersect(painter.clip_rect()))
+            .text(
+                label.left_center() + vec2(4.0, 0.0),
+                Align2::LEFT_CENTER,
+                name,
+                FontId::proportional(12.5),
+                text_color,
+            );
         let planned = (self.planned)(id);
         for column in 0..self.widths.len() {
             let cell = geometry.cell(rect, column);
             let value = (self.value)(id, column);
-            let ground = value
-                .map_or(palette.empty_cell, |value| theme::scale_color((self.goodness)(value)));
+            let ground = value.map_or(palette.empty_cell, |value| {
+                theme::scale_color((self.goodness)(value))
+            });
             painter.rect_filled(cell, 2, ground);
             if let Some(value) = value.filter(|_| cell.width() > 26.0) {
                 painter.text(
@@ -211,11 +227,18 @@ impl Geometry {
 
     fn cell(&self, row: Rect, column: usize) -> Rect {
         let left = row.left() + self.label_width + self.cell_width * column as f32;
-        Rect::from_min_size(pos2(left, row.top()), vec2(self.cell_width - 1.0, row.height()))
+        Rect::from_min_size(
+            pos2(left, row.top()),
+            vec2(self.cell_width - 1.0, row.height()),
+        )
     }
 
     fn title(&self, width: NumberFormat) -> String {
-        if self.cell_width < 44.0 { width.to_string() } else { format::width(width) }
+        if self.cell_width < 44.0 {
+            width.to_string()
+        } else {
+            format::width(width)
+        }
     }
 }
 

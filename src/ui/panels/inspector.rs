@@ -56,7 +56,10 @@ pub(crate) fn inspector_ui(
 fn head_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, selected: usize) {
     let weak = theme::palette(ui).weak;
     ui.add(egui::Label::new(RichText::new(layer.name.as_str()).strong().size(15.0)).wrap());
-    let output = layer.output_shape.as_deref().map_or_else(|| "unknown".to_owned(), format::shape);
+    let output = layer
+        .output_shape
+        .as_deref()
+        .map_or_else(|| "unknown".to_owned(), format::shape);
     ui.label(
         RichText::new(format!(
             "{} · weight {} · output {output}",
@@ -76,7 +79,9 @@ fn head_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, selected: usize
         .color(weak),
     );
     if selected > 1 {
-        ui.label(format!("Changes here apply to all {selected} selected layers"));
+        ui.label(format!(
+            "Changes here apply to all {selected} selected layers"
+        ));
     }
 }
 
@@ -106,7 +111,10 @@ fn choice_ui<T: PartialEq + Clone>(
             .width((ui.available_width() - 8.0).clamp(80.0, 190.0))
             .show_ui(ui, |ui| {
                 for (option, text) in options {
-                    if ui.selectable_label(option == current, text.as_str()).clicked() {
+                    if ui
+                        .selectable_label(option == current, text.as_str())
+                        .clicked()
+                    {
                         chosen = Some(option.clone());
                     }
                 }
@@ -133,7 +141,9 @@ fn calibrators(current: Calibrator) -> Vec<(Calibrator, String)> {
     if !all.contains(&current) {
         all.push(current);
     }
-    all.into_iter().map(|calibrator| (calibrator, calibrator.to_string())).collect()
+    all.into_iter()
+        .map(|calibrator| (calibrator, calibrator.to_string()))
+        .collect()
 }
 
 fn granularities(current: Granularity) -> Vec<(Granularity, String)> {
@@ -143,7 +153,9 @@ fn granularities(current: Granularity) -> Vec<(Granularity, String)> {
     if !all.contains(&current) {
         all.push(current);
     }
-    all.into_iter().map(|granularity| (granularity, granularity.to_string())).collect()
+    all.into_iter()
+        .map(|granularity| (granularity, granularity.to_string()))
+        .collect()
 }
 
 fn weight_ui(
@@ -155,18 +167,28 @@ fn weight_ui(
     view: &mut InspectorView,
     actions: &mut Vec<Action>,
 ) {
-    section_ui(ui, format!("Weight, {}", format::width(choice.weight.format)));
+    section_ui(
+        ui,
+        format!("Weight, {}", format::width(choice.weight.format)),
+    );
     let is_float = choice.weight.format.is_float();
     ui.add_enabled_ui(!is_float, |ui| {
         let spec = &choice.weight;
         let mut edits = Vec::new();
         edits.extend(
-            choice_ui(ui, "Weight scheme", "Scheme", &spec.scheme, &schemes()).map(LayerEdit::WeightScheme),
+            choice_ui(ui, "Weight scheme", "Scheme", &spec.scheme, &schemes())
+                .map(LayerEdit::WeightScheme),
         );
         let granularities = granularities(spec.granularity);
         edits.extend(
-            choice_ui(ui, "Weight granularity", "Granularity", &spec.granularity, &granularities)
-                .map(LayerEdit::WeightGranularity),
+            choice_ui(
+                ui,
+                "Weight granularity",
+                "Granularity",
+                &spec.granularity,
+                &granularities,
+            )
+            .map(LayerEdit::WeightGranularity),
         );
         let weight_calibrators: Vec<_> = calibrators(spec.calibrator)
             .into_iter()
@@ -176,8 +198,14 @@ fn weight_ui(
             })
             .collect();
         edits.extend(
-            choice_ui(ui, "Weight calibrator", "Range", &spec.calibrator, &weight_calibrators)
-                .map(LayerEdit::WeightCalibrator),
+            choice_ui(
+                ui,
+                "Weight calibrator",
+                "Range",
+                &spec.calibrator,
+                &weight_calibrators,
+            )
+            .map(LayerEdit::WeightCalibrator),
         );
         push_edits(session, edits, actions);
     })
@@ -204,29 +232,34 @@ fn push_edits(session: &Session, edits: Vec<LayerEdit>, actions: &mut Vec<Action
 /// Names and values in two pairs of columns.
 fn numbers_ui(ui: &mut egui::Ui, id: &str, numbers: &[(&str, String)]) {
     let weak = theme::palette(ui).weak;
-    egui::Grid::new(id).num_columns(4).spacing([10.0, 2.0]).show(ui, |ui| {
-        for pair in numbers.chunks(2) {
-            for (name, value) in pair {
-                ui.label(RichText::new(*name).color(weak));
-                ui.label(value.as_str());
+    egui::Grid::new(id)
+        .num_columns(4)
+        .spacing([10.0, 2.0])
+        .show(ui, |ui| {
+            for pair in numbers.chunks(2) {
+                for (name, value) in pair {
+                    ui.label(RichText::new(*name).color(weak));
+                    ui.label(value.as_str());
+                }
+                ui.end_row();
             }
-            ui.end_row();
-        }
-    });
+        });
 }
 
 fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
     let weight = &inspection.weight;
-    let statistics = &weight.statistics;
     let value = |number: f32| format::value(f64::from(number));
-    let mut numbers = vec![
-        ("min", value(statistics.min)),
-        ("max", value(statistics.max)),
-        ("mean", format::value(statistics.mean)),
-        ("std", format::value(statistics.std)),
-        ("kurtosis", format::value(statistics.kurtosis)),
-        ("levels used", format::count(weight.unique_levels as u64)),
-    ];
+    let mut numbers = Vec::new();
+    if let Some(statistics) = &weight.statistics {
+        numbers.extend([
+            ("min", value(statistics.min)),
+            ("max", value(statistics.max)),
+            ("mean", format::value(statistics.mean)),
+            ("std", format::value(statistics.std)),
+            ("kurtosis", format::value(statistics.kurtosis)),
+        ]);
+    }
+    numbers.push(("levels used", format::count(weight.unique_levels as u64)));
     if let Some(errors) = &weight.errors {
         numbers.push(("SQNR", format::db(errors.sqnr_db())));
         numbers.push(("saturated", format::small_percent(errors.saturation())));
@@ -257,7 +290,13 @@ fn activation_ui(
     view: &mut InspectorView,
     actions: &mut Vec<Action>,
 ) {
-    section_ui(ui, format!("Input activation, {}", format::width(choice.activation.format)));
+    section_ui(
+        ui,
+        format!(
+            "Input activation, {}",
+            format::width(choice.activation.format)
+        ),
+    );
     let is_float = choice.activation.format.is_float();
     ui.add_enabled_ui(!is_float, |ui| {
         let spec = &choice.activation;
@@ -290,7 +329,11 @@ fn activation_ui(
     };
     clip_ui(ui, session, id, choice, activation, view, actions);
     if let Some(range) = activation_plot_ui(ui, activation, is_float, &mut view.plots) {
-        push_edits(session, vec![LayerEdit::ActivationRange(Some(range))], actions);
+        push_edits(
+            session,
+            vec![LayerEdit::ActivationRange(Some(range))],
+            actions,
+        );
     }
     activation_numbers_ui(ui, session, id, activation);
 }
@@ -310,7 +353,10 @@ fn clip_ui(
         min: activation.clip.min(),
         max: activation.clip.max(),
     };
-    let mut edit = view.clip.filter(|edit| edit.layer == id).unwrap_or(in_force);
+    let mut edit = view
+        .clip
+        .filter(|edit| edit.layer == id)
+        .unwrap_or(in_force);
     let span = f64::from(activation.observed.max() - activation.observed.min());
     let speed = (span / 300.0).max(1e-6);
     let mut finished = false;
@@ -318,9 +364,10 @@ fn clip_ui(
     ui.horizontal(|ui| {
         ui.add_enabled_ui(!choice.activation.format.is_float(), |ui| {
             ui.label("Clip");
-            for (value, name) in
-                [(&mut edit.min, "Lower end of the clip range"), (&mut edit.max, "Upper end of the clip range")]
-            {
+            for (value, name) in [
+                (&mut edit.min, "Lower end of the clip range"),
+                (&mut edit.max, "Upper end of the clip range"),
+            ] {
                 let response = ui
                     .add(DragValue::new(value).speed(speed).max_decimals(4))
                     .on_hover_text(name)
@@ -343,7 +390,11 @@ fn clip_ui(
         view.clip = None;
         // Ends in the wrong order are left as they were.
         if let Ok(range) = Range::new(edit.min, edit.max) {
-            push_edits(session, vec![LayerEdit::ActivationRange(Some(range))], actions);
+            push_edits(
+                session,
+                vec![LayerEdit::ActivationRange(Some(range))],
+                actions,
+            );
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use egui::{Color32, RichText};
 use egui_plot::{
-    Axis, Bar, BarChart, FilledArea, HoverPosition, Legend, LineStyle, Plot, PlotPoint, PlotUi, Span, VLine,
+    Axis, Bar, BarChart, FilledArea, HoverPosition, Legend, LineStyle, Plot, PlotPoint, PlotUi,
+    Span, VLine,
 };
 
 use crate::model::Layer;
@@ -42,7 +43,11 @@ fn plot(id: &'static str, x: &'static str, y: &'static str) -> Plot<'static> {
         .y_axis_min_width(28.0)
         .y_axis_formatter(|mark, _| short_axis(mark.value))
         .label_formatter(|position| match position {
-            HoverPosition::NearDataPoint { plot_name, position, .. } if !plot_name.is_empty() => {
+            HoverPosition::NearDataPoint {
+                plot_name,
+                position,
+                ..
+            } if !plot_name.is_empty() => {
                 Some(format!("{plot_name}\n{}", format::value(position.x)))
             }
             HoverPosition::NearDataPoint { .. } | HoverPosition::Elsewhere { .. } => None,
@@ -51,7 +56,9 @@ fn plot(id: &'static str, x: &'static str, y: &'static str) -> Plot<'static> {
 
 fn short_axis(value: f64) -> String {
     if value >= 1000.0 {
-        format::count(value as u64).replace(".00", "").replace(' ', "")
+        format::count(value as u64)
+            .replace(".00", "")
+            .replace(' ', "")
     } else {
         format!("{}", (value * 1e6).round() / 1e6)
     }
@@ -64,17 +71,31 @@ fn bars(name: &'static str, histogram: &Histogram, color: Color32, log: bool) ->
         .iter()
         .enumerate()
         .map(|(bin, count)| {
-            let height = if log { (*count as f64 + 1.0).log10() } else { *count as f64 };
+            let height = if log {
+                (*count as f64 + 1.0).log10()
+            } else {
+                *count as f64
+            };
             Bar::new(histogram.bin_start(bin) + width / 2.0, height)
                 .width(width)
                 .fill(color)
                 .stroke(egui::Stroke::NONE)
         })
         .collect();
-    BarChart::new(name, bars).color(color).element_formatter(Box::new(move |bar, _| {
-        let count = if log { 10f64.powf(bar.value) - 1.0 } else { bar.value };
-        format!("{} near {}", format::count(count.round() as u64), format::value(bar.argument))
-    }))
+    BarChart::new(name, bars)
+        .color(color)
+        .element_formatter(Box::new(move |bar, _| {
+            let count = if log {
+                10f64.powf(bar.value) - 1.0
+            } else {
+                bar.value
+            };
+            format!(
+                "{} near {}",
+                format::count(count.round() as u64),
+                format::value(bar.argument)
+            )
+        }))
 }
 
 /// The levels of a grid, if they are few enough to be told apart.
@@ -83,22 +104,36 @@ fn levels(grid: &Grid) -> Vec<f64> {
     if q_max - q_min >= MOST_LEVELS {
         return Vec::new();
     }
-    (grid.q_min()..=grid.q_max()).map(|code| f64::from(grid.dequantize(code))).collect()
+    (grid.q_min()..=grid.q_max())
+        .map(|code| f64::from(grid.dequantize(code)))
+        .collect()
 }
 
 /// The grid with the largest steps, and its index.
 fn widest_grid(grids: &[Grid]) -> Option<(usize, &Grid)> {
-    grids.iter().enumerate().max_by(|a, b| a.1.scale().total_cmp(&b.1.scale()))
+    grids
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.scale().total_cmp(&b.1.scale()))
 }
 
 fn grid_lines(plot: &mut PlotUi<'_>, grid: &Grid, color: Color32) {
     for level in levels(grid) {
-        plot.vline(VLine::new("", level).color(color).width(1.0).allow_hover(false));
+        plot.vline(
+            VLine::new("", level)
+                .color(color)
+                .width(1.0)
+                .allow_hover(false),
+        );
     }
 }
 
 /// The weight's distribution with the levels of its grid.
-pub(super) fn weight_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, view: &mut InspectorPlots) {
+pub(super) fn weight_plot_ui(
+    ui: &mut egui::Ui,
+    inspection: &Inspection,
+    view: &mut InspectorPlots,
+) {
     let palette = theme::palette(ui);
     let weight = &inspection.weight;
     ui.horizontal(|ui| {
@@ -117,7 +152,9 @@ pub(super) fn weight_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, view: &
     let log = view.log_counts;
     plot("weight distribution", "weight", counts_label(log)).show(ui, |plot| {
         let [values, lines, ..] = palette.series;
-        plot.bar_chart(bars("weights", &weight.histogram, values, log));
+        if let Some(histogram) = &weight.histogram {
+            plot.bar_chart(bars("weights", histogram, values, log));
+        }
         if let Some((_, grid)) = grid {
             grid_lines(plot, grid, lines.gamma_multiply(0.7));
         }
@@ -135,9 +172,11 @@ pub(super) fn error_plot_ui(ui: &mut egui::Ui, inspection: &Inspection) {
     };
     ui.label(RichText::new("Error of the weight").strong());
     let color = theme::palette(ui).series[3];
-    plot("weight error", "w − ŵ", "count").height(110.0).show(ui, |plot| {
-        plot.bar_chart(bars("errors", histogram, color, false));
-    });
+    plot("weight error", "w − ŵ", "count")
+        .height(110.0)
+        .show(ui, |plot| {
+            plot.bar_chart(bars("errors", histogram, color, false));
+        });
 }
 
 /// Extremes of every output channel.
@@ -146,22 +185,31 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
     if channels.len() < 2 {
         return;
     }
-    ui.label(RichText::new("Range of each channel").strong()).on_hover_text(format!(
-        "Smallest and largest weight along axis {} of {}",
-        layer.channel_axis,
-        format::shape(&layer.weight_shape)
-    ));
+    ui.label(RichText::new("Range of each channel").strong())
+        .on_hover_text(format!(
+            "Smallest and largest weight along axis {} of {}",
+            layer.channel_axis,
+            format::shape(&layer.weight_shape)
+        ));
     let xs: Vec<f64> = (0..channels.len()).map(|index| index as f64).collect();
-    let low: Vec<f64> = channels.iter().map(|channel| f64::from(channel.min)).collect();
-    let high: Vec<f64> = channels.iter().map(|channel| f64::from(channel.max)).collect();
+    let low: Vec<f64> = channels
+        .iter()
+        .map(|channel| f64::from(channel.min()))
+        .collect();
+    let high: Vec<f64> = channels
+        .iter()
+        .map(|channel| f64::from(channel.max()))
+        .collect();
     let color = theme::palette(ui).series[2];
-    plot("channel ranges", "output channel", "weight").height(120.0).show(ui, |plot| {
-        plot.add(
-            FilledArea::new("range", &xs, &low, &high)
-                .fill_color(color.gamma_multiply(0.45))
-                .stroke(egui::Stroke::new(1.0, color)),
-        );
-    });
+    plot("channel ranges", "output channel", "weight")
+        .height(120.0)
+        .show(ui, |plot| {
+            plot.add(
+                FilledArea::new("range", &xs, &low, &high)
+                    .fill_color(color.gamma_multiply(0.45))
+                    .stroke(egui::Stroke::new(1.0, color)),
+            );
+        });
 }
 
 /// The input's distribution with clip range, grid and one mark per calibrator.
@@ -175,39 +223,49 @@ pub(super) fn activation_plot_ui(
 ) -> Option<Range> {
     let palette = theme::palette(ui);
     let log = view.log_counts;
-    let clip = (f64::from(activation.clip.min()), f64::from(activation.clip.max()));
-    let (low, high) = view.dragged.map_or(clip, |dragged| (dragged.min, dragged.max));
+    let clip = (
+        f64::from(activation.clip.min()),
+        f64::from(activation.clip.max()),
+    );
+    let (low, high) = view
+        .dragged
+        .map_or(clip, |dragged| (dragged.min, dragged.max));
     let held = view.dragged.is_some();
-    let response = plot("activation distribution", "input activation", counts_label(log))
-        .height(HEIGHT + 40.0)
-        .allow_drag(!held && !near_an_end(ui))
-        .legend(Legend::default())
-        .show(ui, |plot| {
-            let [values, _, third, fourth, fifth] = palette.series;
-            plot.bar_chart(bars("input", &activation.histogram, values, log));
-            if !is_float {
-                plot.span(
-                    Span::new("clip range", low..=high)
-                        .axis(Axis::X)
-                        .fill(palette.accent.gamma_multiply(0.12))
-                        .border(egui::Stroke::new(2.0, palette.accent)),
+    let response = plot(
+        "activation distribution",
+        "input activation",
+        counts_label(log),
+    )
+    .height(HEIGHT + 40.0)
+    .allow_drag(!held && !near_an_end(ui))
+    .legend(Legend::default())
+    .show(ui, |plot| {
+        let [values, _, third, fourth, fifth] = palette.series;
+        plot.bar_chart(bars("input", &activation.histogram, values, log));
+        if !is_float {
+            plot.span(
+                Span::new("clip range", low..=high)
+                    .axis(Axis::X)
+                    .fill(palette.accent.gamma_multiply(0.12))
+                    .border(egui::Stroke::new(2.0, palette.accent)),
+            );
+            if let (Some(grid), false) = (&activation.grid, held) {
+                grid_lines(plot, grid, palette.weak.gamma_multiply(0.6));
+            }
+        }
+        let colors = [third, fourth, fifth, palette.bad, palette.good];
+        for ((calibrator, range), color) in activation.candidates.iter().zip(colors.iter().cycle())
+        {
+            for end in [range.min(), range.max()] {
+                plot.vline(
+                    VLine::new(calibrator.to_string(), f64::from(end))
+                        .color(*color)
+                        .style(LineStyle::dashed_dense()),
                 );
-                if let (Some(grid), false) = (&activation.grid, held) {
-                    grid_lines(plot, grid, palette.weak.gamma_multiply(0.6));
-                }
             }
-            let colors = [third, fourth, fifth, palette.bad, palette.good];
-            for ((calibrator, range), color) in activation.candidates.iter().zip(colors.iter().cycle()) {
-                for end in [range.min(), range.max()] {
-                    plot.vline(
-                        VLine::new(calibrator.to_string(), f64::from(end))
-                            .color(*color)
-                            .style(LineStyle::dashed_dense()),
-                    );
-                }
-            }
-            clip_pointer(plot)
-        });
+        }
+        clip_pointer(plot)
+    });
     let pointer = response.inner;
     set_near_an_end(ui, !is_float && pointer.nearest(low, high).is_some());
     if is_float {
@@ -265,7 +323,9 @@ fn drag_clip(
     pointer: ClipPointer,
     (low, high): (f64, f64),
 ) -> Option<Range> {
-    if pointer.pressed && let Some(upper) = pointer.nearest(low, high) {
+    if pointer.pressed
+        && let Some(upper) = pointer.nearest(low, high)
+    {
         view.dragged = Some(DraggedClip {
             min: low,
             max: high,
@@ -318,10 +378,22 @@ mod tests {
     #[test]
     fn an_end_of_the_clip_range_follows_the_pointer_until_it_is_let_go() {
         let mut view = InspectorPlots::default();
-        assert_eq!(drag_clip(&mut view, pointer(4.0, true, true), (0.0, 6.0)), None);
-        assert!(view.dragged.is_none(), "a press between the ends holds nothing");
-        assert_eq!(drag_clip(&mut view, pointer(5.8, true, true), (0.0, 6.0)), None);
-        assert_eq!(drag_clip(&mut view, pointer(4.5, false, true), (0.0, 5.8)), None);
+        assert_eq!(
+            drag_clip(&mut view, pointer(4.0, true, true), (0.0, 6.0)),
+            None
+        );
+        assert!(
+            view.dragged.is_none(),
+            "a press between the ends holds nothing"
+        );
+        assert_eq!(
+            drag_clip(&mut view, pointer(5.8, true, true), (0.0, 6.0)),
+            None
+        );
+        assert_eq!(
+            drag_clip(&mut view, pointer(4.5, false, true), (0.0, 5.8)),
+            None
+        );
         let range = drag_clip(&mut view, pointer(4.5, false, false), (0.0, 4.5));
         assert_eq!(range, Range::new(0.0, 4.5).ok());
         assert!(view.dragged.is_none());

@@ -111,7 +111,11 @@ pub(crate) fn layer_keys(
     let arrows_are_free = ui.memory(|memory| memory.focused().is_none());
     for (key, modifiers) in pressed {
         if let Some(format) = format_of(key) {
-            let target = if modifiers.shift { target.other() } else { target };
+            let target = if modifiers.shift {
+                target.other()
+            } else {
+                target
+            };
             if !session.selection().is_empty() {
                 actions.push(Action::Edit {
                     layers: session.selection().to_vec(),

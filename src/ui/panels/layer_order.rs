@@ -61,7 +61,9 @@ impl LayerColumn {
             Self::Name => "Name of the node in the file, in the order of the network",
             Self::WeightBits => "Bits of the weight",
             Self::ActivationBits => "Bits of the layer's input",
-            Self::Sqnr => "Local SQNR: the layer's output with only its weight quantized, against float; higher is better",
+            Self::Sqnr => {
+                "Local SQNR: the layer's output with only its weight quantized, against float; higher is better"
+            }
             Self::Size => "Weight, scales, zero points and bias as the plan stores them",
             Self::Lock => "Presets and searches leave locked layers as they are",
             Self::Op => "Operator",
@@ -152,7 +154,11 @@ impl LayerOrder {
 
     /// Sorts by a column; a second click turns the order round.
     pub(crate) fn sort_by(&mut self, column: LayerColumn) {
-        self.sort = if self.sort.0 == column { (column, !self.sort.1) } else { (column, true) };
+        self.sort = if self.sort.0 == column {
+            (column, !self.sort.1)
+        } else {
+            (column, true)
+        };
     }
 }
 
@@ -176,7 +182,10 @@ fn compare(
         LayerColumn::WeightBits => by(choices(), |layer| layer.weight.format.bits()),
         LayerColumn::ActivationBits => by(choices(), |layer| layer.activation.format.bits()),
         LayerColumn::Scheme => by(choices(), |layer| {
-            (layer.weight.scheme.to_string(), layer.weight.granularity.to_string())
+            (
+                layer.weight.scheme.to_string(),
+                layer.weight.granularity.to_string(),
+            )
         }),
         LayerColumn::Lock => by(choices(), |layer| !layer.locked),
         LayerColumn::Size => choices().map_or(Ordering::Equal, |(choice_a, choice_b)| {
@@ -266,7 +275,11 @@ mod tests {
             ("conv(", "conv(1)", true),
             ("conv(", "conv1", false),
         ] {
-            assert_eq!(Filter::new(filter).matches(name), expected, "{filter:?} on {name:?}");
+            assert_eq!(
+                Filter::new(filter).matches(name),
+                expected,
+                "{filter:?} on {name:?}"
+            );
         }
     }
 

@@ -48,7 +48,9 @@ pub(crate) fn layer_table_ui(
     ScrollArea::horizontal()
         .id_salt("layer columns")
         .auto_shrink(false)
-        .show(ui, |ui| table_ui(ui, session, view, model.layers(), &rows, actions));
+        .show(ui, |ui| {
+            table_ui(ui, session, view, model.layers(), &rows, actions)
+        });
 }
 
 fn filter_ui(ui: &mut egui::Ui, session: &Session, view: &mut LayerTableView, all: usize) {
@@ -114,7 +116,12 @@ fn table_ui(
         .striped(true)
         .sense(Sense::click())
         .auto_shrink(false)
-        .column(Column::initial(name_width).at_least(60.0).clip(true).resizable(true))
+        .column(
+            Column::initial(name_width)
+                .at_least(60.0)
+                .clip(true)
+                .resizable(true),
+        )
         .column(Column::exact(36.0))
         .column(Column::exact(36.0))
         .column(Column::exact(78.0))
@@ -142,7 +149,12 @@ fn table_ui(
                 if let (Some(layer), Some(choice)) =
                     (layers.get(id.index()), session.plan().layer(id))
                 {
-                    let cells = Cells { id, layer, choice, session };
+                    let cells = Cells {
+                        id,
+                        layer,
+                        choice,
+                        session,
+                    };
                     cells.row_ui(&mut row, view, rows, actions);
                 }
             });
@@ -161,7 +173,10 @@ fn row_to_follow(session: &Session, view: &mut LayerTableView, rows: &[LayerId])
 
 fn header_ui(ui: &mut egui::Ui, view: &mut LayerTableView, column: LayerColumn) {
     let (sorted_by, ascending) = view.order.sort;
-    let mark = match (sorted_by == column && column != LayerColumn::Name, ascending) {
+    let mark = match (
+        sorted_by == column && column != LayerColumn::Name,
+        ascending,
+    ) {
         (true, true) => " ↑",
         (true, false) => " ↓",
         (false, _) => "",
@@ -193,7 +208,11 @@ impl Cells<'_> {
     ) {
         row.set_selected(self.session.selection().contains(&self.id));
         row.col(|ui| {
-            ui.add(Label::new(self.layer.name.as_str()).truncate().selectable(false));
+            ui.add(
+                Label::new(self.layer.name.as_str())
+                    .truncate()
+                    .selectable(false),
+            );
         });
         for target in [KeyTarget::Weights, KeyTarget::Activations] {
             row.col(|ui| self.width_ui(ui, view, target, actions));
@@ -206,7 +225,10 @@ impl Cells<'_> {
         row.col(|ui| text_ui(ui, &format::shape(&self.layer.weight_shape)));
         row.col(|ui| number_ui(ui, &format::count(self.layer.parameters)));
         row.col(|ui| {
-            let macs = self.layer.macs.map_or_else(|| "–".to_owned(), format::count);
+            let macs = self
+                .layer
+                .macs
+                .map_or_else(|| "–".to_owned(), format::count);
             number_ui(ui, &macs);
         });
         row.col(|ui| text_ui(ui, &scheme_text(self.choice)));
@@ -288,7 +310,11 @@ impl Cells<'_> {
     /// An edit in a selected row is meant for the whole selection.
     fn with_selection(&self) -> Vec<LayerId> {
         let selected = self.session.selection();
-        if selected.contains(&self.id) { selected.to_vec() } else { vec![self.id] }
+        if selected.contains(&self.id) {
+            selected.to_vec()
+        } else {
+            vec![self.id]
+        }
     }
 }
 
@@ -324,7 +350,8 @@ fn sqnr_bar_ui(ui: &mut egui::Ui, sqnr_db: Option<f64>) {
     let share = (sqnr_db / theme::SQNR_FULL_DB).clamp(0.0, 1.0);
     painter.rect_filled(rect, 2, palette.empty_cell);
     // The bar is a strip below the number, so that the number is read on one ground.
-    let mut bar = egui::Rect::from_min_max(rect.left_bottom() - vec2(0.0, 4.0), rect.right_bottom());
+    let mut bar =
+        egui::Rect::from_min_max(rect.left_bottom() - vec2(0.0, 4.0), rect.right_bottom());
     bar.set_width(rect.width() * share as f32);
     painter.rect_filled(bar, 1, theme::scale_color(share));
     painter.text(
@@ -355,7 +382,9 @@ fn range(rows: &[LayerId], from: Option<LayerId>, to: LayerId) -> Vec<LayerId> {
     let Some((start, end)) = from.and_then(position).zip(position(to)) else {
         return vec![to];
     };
-    let between = rows.get(start.min(end)..=start.max(end)).unwrap_or_default();
+    let between = rows
+        .get(start.min(end)..=start.max(end))
+        .unwrap_or_default();
     let mut selection = vec![to];
     selection.extend(between.iter().filter(|id| **id != to));
     selection
@@ -363,7 +392,11 @@ fn range(rows: &[LayerId], from: Option<LayerId>, to: LayerId) -> Vec<LayerId> {
 
 /// The selection with a layer added in front, or taken out.
 fn toggled(selection: &[LayerId], id: LayerId) -> Vec<LayerId> {
-    let mut others: Vec<LayerId> = selection.iter().copied().filter(|other| *other != id).collect();
+    let mut others: Vec<LayerId> = selection
+        .iter()
+        .copied()
+        .filter(|other| *other != id)
+        .collect();
     if others.len() == selection.len() {
         others.insert(0, id);
     }

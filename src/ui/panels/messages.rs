@@ -23,7 +23,13 @@ pub(crate) fn messages_ui(
     }
     let messages = session.messages();
     for message in messages.iter().rev().take(SHOWN) {
-        if message_ui(ui, message.severity, &message.title, &message.text, message.id) {
+        if message_ui(
+            ui,
+            message.severity,
+            &message.title,
+            &message.text,
+            message.id,
+        ) {
             actions.push(Action::Dismiss(message.id));
         }
     }
@@ -54,7 +60,11 @@ fn message_ui(
     let mut dismissed = false;
     ui.push_id(("message", id), |ui| {
         ui.horizontal_top(|ui| {
-            ui.label(RichText::new(format!("{word}: {title}")).color(color).strong());
+            ui.label(
+                RichText::new(format!("{word}: {title}"))
+                    .color(color)
+                    .strong(),
+            );
             let buttons_width = 150.0;
             let width = (ui.available_width() - buttons_width).max(120.0);
             ui.vertical(|ui| {

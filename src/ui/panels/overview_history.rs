@@ -43,14 +43,25 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
     let palette = theme::palette(ui);
     let current = session.plan_fingerprint();
     let is_current = |entry: &&HistoryEntry| entry.fingerprint == *current;
-    let point = |entry: &HistoryEntry| Some([entry.cost.size_bytes as f64 / 1024.0, quality(entry)?]);
-    let others: Vec<[f64; 2]> = history.iter().filter(|e| !is_current(e)).filter_map(point).collect();
-    let here: Vec<[f64; 2]> = history.iter().filter(is_current).filter_map(point).collect();
+    let point =
+        |entry: &HistoryEntry| Some([entry.cost.size_bytes as f64 / 1024.0, quality(entry)?]);
+    let others: Vec<[f64; 2]> = history
+        .iter()
+        .filter(|e| !is_current(e))
+        .filter_map(point)
+        .collect();
+    let here: Vec<[f64; 2]> = history
+        .iter()
+        .filter(is_current)
+        .filter_map(point)
+        .collect();
     let names: Vec<(String, [f64; 2])> = history
         .iter()
         .filter_map(|entry| Some((entry.name.clone(), point(entry)?)))
         .collect();
-    let float = session.float().and_then(|(reference, _)| reference.metrics.top1());
+    let float = session
+        .float()
+        .and_then(|(reference, _)| reference.metrics.top1());
     let clicked = plot("measured plans")
         .x_axis_label("size in KiB")
         .y_axis_label(quality_label(session))
@@ -60,7 +71,9 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
                 let (name, [size, quality]) = names
                     .iter()
                     .find(|(_, [size, quality])| *size == position.x && *quality == position.y)?;
-                Some(format!("{name}\n{size:.1} KiB, {quality:.2}\nclick to go back to it"))
+                Some(format!(
+                    "{name}\n{size:.1} KiB, {quality:.2}\nclick to go back to it"
+                ))
             }
             HoverPosition::Elsewhere { .. } => None,
         })
@@ -75,9 +88,15 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             }
             plot.points(Points::new("measured", others).color(plan).radius(4.0));
             plot.points(
-                Points::new("current", here).color(palette.accent).shape(MarkerShape::Diamond).radius(7.0),
+                Points::new("current", here)
+                    .color(palette.accent)
+                    .shape(MarkerShape::Diamond)
+                    .radius(7.0),
             );
-            let position = plot.response().clicked().then(|| plot.response().interact_pointer_pos())??;
+            let position = plot
+                .response()
+                .clicked()
+                .then(|| plot.response().interact_pointer_pos())??;
             Some((position, *plot.transform()))
         })
         .inner;
@@ -110,38 +129,46 @@ pub(super) fn history_table_ui(
         return;
     }
     ui.add_space(6.0);
-    let columns = [("Size", 76.0), ("Top-1", 68.0), ("Plan − float", 84.0), ("Agreement", 76.0), ("SQNR", 66.0)];
-    egui::ScrollArea::horizontal().id_salt("history columns").show(ui, |ui| {
-        let mut table = TableBuilder::new(ui)
-            .id_salt("history")
-            .striped(true)
-            .vscroll(false)
-            .column(Column::initial(120.0).at_least(80.0).clip(true));
-        for (_, width) in columns {
-            table = table.column(Column::exact(width));
-        }
-        table
-            .column(Column::exact(84.0))
-            .header(theme::ROW_HEIGHT, |mut header| {
-                header.col(|ui| {
-                    ui.strong("Plan");
-                });
-                for (title, _) in columns {
+    let columns = [
+        ("Size", 76.0),
+        ("Top-1", 68.0),
+        ("Plan − float", 84.0),
+        ("Agreement", 76.0),
+        ("SQNR", 66.0),
+    ];
+    egui::ScrollArea::horizontal()
+        .id_salt("history columns")
+        .show(ui, |ui| {
+            let mut table = TableBuilder::new(ui)
+                .id_salt("history")
+                .striped(true)
+                .vscroll(false)
+                .column(Column::initial(120.0).at_least(80.0).clip(true));
+            for (_, width) in columns {
+                table = table.column(Column::exact(width));
+            }
+            table
+                .column(Column::exact(84.0))
+                .header(theme::ROW_HEIGHT, |mut header| {
                     header.col(|ui| {
-                        ui.strong(title);
+                        ui.strong("Plan");
                     });
-                }
-                header.col(|_| {});
-            })
-            .body(|body| {
-                body.rows(theme::ROW_HEIGHT + 4.0, history.len(), |mut row| {
-                    let index = history.len() - 1 - row.index();
-                    if let Some(entry) = history.get(index) {
-                        entry_ui(&mut row, session, view, index, entry, actions);
+                    for (title, _) in columns {
+                        header.col(|ui| {
+                            ui.strong(title);
+                        });
                     }
+                    header.col(|_| {});
+                })
+                .body(|body| {
+                    body.rows(theme::ROW_HEIGHT + 4.0, history.len(), |mut row| {
+                        let index = history.len() - 1 - row.index();
+                        if let Some(entry) = history.get(index) {
+                            entry_ui(&mut row, session, view, index, entry, actions);
+                        }
+                    });
                 });
-            });
-    });
+        });
 }
 
 fn entry_ui(
@@ -156,13 +183,22 @@ fn entry_ui(
     row.set_selected(is_current);
     row.col(|ui| name_ui(ui, view, index, entry, actions));
     let dash = || "–".to_owned();
-    let float = session.float().and_then(|(reference, _)| reference.metrics.top1());
-    let difference = entry.metrics.top1().zip(float).map(|(plan, float)| plan - float);
+    let float = session
+        .float()
+        .and_then(|(reference, _)| reference.metrics.top1());
+    let difference = entry
+        .metrics
+        .top1()
+        .zip(float)
+        .map(|(plan, float)| plan - float);
     let cells = [
         format::bytes(entry.cost.size_bytes),
         entry.metrics.top1().map_or_else(dash, format::percent),
         difference.map_or_else(dash, format::points),
-        entry.comparison.agreement().map_or_else(dash, format::percent),
+        entry
+            .comparison
+            .agreement()
+            .map_or_else(dash, format::percent),
         entry.comparison.sqnr_db().map_or_else(dash, format::db),
     ];
     for text in cells {
@@ -209,7 +245,10 @@ fn name_ui(
             }
         }
         _ => {
-            let label = Label::new(entry.name.as_str()).truncate().selectable(false).sense(egui::Sense::click());
+            let label = Label::new(entry.name.as_str())
+                .truncate()
+                .selectable(false)
+                .sense(egui::Sense::click());
             let response = ui.add(label).on_hover_text("Double-click to rename");
             if response.double_clicked() {
                 view.renaming = Some((index, entry.name.clone()));

@@ -1,6 +1,9 @@
 //! Plots of the overview: accuracy while it is measured, and errors along the network.
 
-use egui_plot::{Corner, FilledArea, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, PlotUi, Points, VLine};
+use egui_plot::{
+    Corner, FilledArea, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot,
+    PlotPoints, PlotUi, Points, VLine,
+};
 
 use crate::model::LayerId;
 use crate::plan::Fingerprint;
@@ -42,7 +45,10 @@ impl Curve {
         };
         let quantity = quantity_of(result);
         let samples = result.evaluation.samples as f64;
-        let went_back = self.points.last().is_some_and(|last| last.samples > samples);
+        let went_back = self
+            .points
+            .last()
+            .is_some_and(|last| last.samples > samples);
         if self.plan.as_ref() != Some(&result.plan) || went_back || self.quantity != quantity {
             *self = Self {
                 plan: Some(result.plan.clone()),
@@ -80,7 +86,10 @@ fn point_of(result: &PlanResult, quantity: Quantity) -> Option<CurvePoint> {
             (agreement, agreement, agreement)
         }
         Quantity::OutputSqnr => {
-            let db = evaluation.comparison.sqnr_db().filter(|db| db.is_finite())?;
+            let db = evaluation
+                .comparison
+                .sqnr_db()
+                .filter(|db| db.is_finite())?;
             (db, db, db)
         }
     };
@@ -129,9 +138,17 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
                         .style(LineStyle::dashed_loose()),
                 );
             }
-            plot.line(Line::new("plan", PlotPoints::from(values.clone())).color(plan_color).width(2.0));
+            plot.line(
+                Line::new("plan", PlotPoints::from(values.clone()))
+                    .color(plan_color)
+                    .width(2.0),
+            );
             if let Some(last) = values.last() {
-                plot.points(Points::new("plan", vec![*last]).color(plan_color).radius(4.0));
+                plot.points(
+                    Points::new("plan", vec![*last])
+                        .color(plan_color)
+                        .radius(4.0),
+                );
             }
         });
 }
@@ -147,7 +164,11 @@ pub(super) fn plot(id: &'static str) -> Plot<'static> {
                 plot_name,
                 position,
                 ..
-            } => Some(format!("{plot_name}\n{} at {}", format::value(position.y), format::value(position.x))),
+            } => Some(format!(
+                "{plot_name}\n{} at {}",
+                format::value(position.y),
+                format::value(position.x)
+            )),
             HoverPosition::Elsewhere { .. } => None,
         })
 }
@@ -168,10 +189,18 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
     };
     let layers = &result.evaluation.layers;
     let slice = |errors: Option<SliceErrors>| errors.filter(|e| e.count > 0).map(|e| e.sqnr_db());
-    let outputs = series(layers.iter().map(|e| (e.output.count > 0).then(|| e.output.sqnr_db())));
+    let outputs = series(
+        layers
+            .iter()
+            .map(|e| (e.output.count > 0).then(|| e.output.sqnr_db())),
+    );
     let weights = series(layers.iter().map(|e| slice(e.weight)));
     let activations = series(layers.iter().map(|e| slice(e.activation)));
-    let names: Vec<String> = model.layers().iter().map(|layer| layer.name.clone()).collect();
+    let names: Vec<String> = model
+        .layers()
+        .iter()
+        .map(|layer| layer.name.clone())
+        .collect();
     let selected = session.selection().first().map(|id| f64::from(id.0));
     let palette = theme::palette(ui);
     let clicked = plot("layer errors")
@@ -181,7 +210,11 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
         .legend(Legend::default().position(Corner::RightTop))
         .x_grid_spacer(egui_plot::uniform_grid_spacer(|_| [100.0, 10.0, 1.0]))
         .label_formatter(move |position| match position {
-            HoverPosition::NearDataPoint { plot_name, position, .. } => {
+            HoverPosition::NearDataPoint {
+                plot_name,
+                position,
+                ..
+            } => {
                 let name = names.get(position.x.max(0.0).round() as usize)?;
                 Some(format!("{name}\n{plot_name} {}", format::db(position.y)))
             }
@@ -190,12 +223,25 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
         .show(ui, move |plot| {
             let [output, weight, activation, ..] = palette.series;
             if let Some(selected) = selected {
-                plot.vline(VLine::new("", selected).color(palette.accent).allow_hover(false));
+                plot.vline(
+                    VLine::new("", selected)
+                        .color(palette.accent)
+                        .allow_hover(false),
+                );
             }
-            error_series(plot, "output, all error so far", outputs, output, MarkerShape::Circle);
+            error_series(
+                plot,
+                "output, all error so far",
+                outputs,
+                output,
+                MarkerShape::Circle,
+            );
             error_series(plot, "weight", weights, weight, MarkerShape::Square);
             error_series(plot, "input", activations, activation, MarkerShape::Diamond);
-            plot.response().clicked().then(|| plot.pointer_coordinate()).flatten()
+            plot.response()
+                .clicked()
+                .then(|| plot.pointer_coordinate())
+                .flatten()
         })
         .inner;
     if let Some(position) = clicked {
@@ -220,6 +266,15 @@ fn error_series(
     color: egui::Color32,
     shape: MarkerShape,
 ) {
-    plot.line(Line::new(name, PlotPoints::from(values.clone())).color(color).width(1.5));
-    plot.points(Points::new(name, values).color(color).shape(shape).radius(3.0));
+    plot.line(
+        Line::new(name, PlotPoints::from(values.clone()))
+            .color(color)
+            .width(1.5),
+    );
+    plot.points(
+        Points::new(name, values)
+            .color(color)
+            .shape(shape)
+            .radius(3.0),
+    );
 }

@@ -24,7 +24,12 @@ enum Quantity {
 }
 
 impl Quantity {
-    const ALL: [Self; 4] = [Self::LocalSqnr, Self::AccuracyDrop, Self::Kl, Self::OutputSqnr];
+    const ALL: [Self; 4] = [
+        Self::LocalSqnr,
+        Self::AccuracyDrop,
+        Self::Kl,
+        Self::OutputSqnr,
+    ];
 
     fn text(self) -> &'static str {
         match self {
@@ -37,7 +42,9 @@ impl Quantity {
 
     fn tooltip(self) -> &'static str {
         match self {
-            Self::LocalSqnr => "Output of each layer alone with its weight quantized, against float; measured by itself in the background",
+            Self::LocalSqnr => {
+                "Output of each layer alone with its weight quantized, against float; measured by itself in the background"
+            }
             Self::AccuracyDrop => "Accuracy that the network loses; from a sweep",
             Self::Kl => "KL(float ‖ quantized) of the network's outputs; from a sweep",
             Self::OutputSqnr => "SQNR of the network's raw outputs; from a sweep",
@@ -73,7 +80,12 @@ impl SensitivityView {
         SensitivityRequest {
             protocol: self.protocol,
             subject: self.subject,
-            widths: self.widths.iter().filter(|(_, on)| *on).map(|(width, _)| *width).collect(),
+            widths: self
+                .widths
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(width, _)| *width)
+                .collect(),
         }
     }
 }
@@ -103,8 +115,12 @@ pub(crate) fn sensitivity_ui(
         quantity => sweep_ui(ui, session, quantity),
     };
     let widths = match view.quantity {
-        Quantity::LocalSqnr => session.local_errors().map(|errors| errors.widths.as_slice()),
-        _ => session.sensitivity().map(|sweep| sweep.request.widths.as_slice()),
+        Quantity::LocalSqnr => session
+            .local_errors()
+            .map(|errors| errors.widths.as_slice()),
+        _ => session
+            .sensitivity()
+            .map(|sweep| sweep.request.widths.as_slice()),
     };
     match event {
         Some(MapEvent::Select(id)) => actions.push(Action::Select(vec![id])),
@@ -115,7 +131,10 @@ pub(crate) fn sensitivity_ui(
                     Subject::Activations => LayerEdit::ActivationFormat(*width),
                     Subject::Both => LayerEdit::BothFormats(*width),
                 };
-                actions.push(Action::Edit { layers: vec![id], edit });
+                actions.push(Action::Edit {
+                    layers: vec![id],
+                    edit,
+                });
             }
         }
         None => {}
@@ -192,7 +211,9 @@ fn run_ui(
     };
     let response = ui
         .add_enabled(why_disabled.is_none(), egui::Button::new("Run sweep"))
-        .on_hover_text("Measure the whole network for every layer and width; results appear as they come");
+        .on_hover_text(
+            "Measure the whole network for every layer and width; results appear as they come",
+        );
     if response.clicked() {
         actions.push(Action::RunSensitivity(request));
         if view.quantity == Quantity::LocalSqnr {
@@ -238,13 +259,20 @@ fn local_ui(ui: &mut egui::Ui, session: &Session) -> Option<MapEvent> {
         long: &|db| format!("local SQNR {}", format::db(db)),
         selection: session.selection(),
         planned: &planned,
-        ends: ("0 dB, worse".to_owned(), format!("better, {:.0} dB and more", theme::SQNR_FULL_DB)),
+        ends: (
+            "0 dB, worse".to_owned(),
+            format!("better, {:.0} dB and more", theme::SQNR_FULL_DB),
+        ),
     }
     .show_ui(ui, "local errors")
 }
 
 fn short_db(db: f64) -> String {
-    if db.is_finite() { format!("{db:.0}") } else { "∞".to_owned() }
+    if db.is_finite() {
+        format!("{db:.0}")
+    } else {
+        "∞".to_owned()
+    }
 }
 
 fn progress_ui(ui: &mut egui::Ui, samples: usize, total: usize) {
@@ -285,7 +313,11 @@ fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<
             Subject::Activations => layer.activation.format,
             _ => layer.weight.format,
         };
-        sweep.request.widths.iter().position(|width| *width == format)
+        sweep
+            .request
+            .widths
+            .iter()
+            .position(|width| *width == format)
     };
     HeatMap {
         names,
@@ -302,12 +334,7 @@ fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<
     .show_ui(ui, "sweep")
 }
 
-fn cell_value(
-    sweep: &Sensitivity,
-    quantity: Quantity,
-    id: LayerId,
-    column: usize,
-) -> Option<f64> {
+fn cell_value(sweep: &Sensitivity, quantity: Quantity, id: LayerId, column: usize) -> Option<f64> {
     let cell = sweep.cells.get(id.index())?.get(column)?;
     match quantity {
         Quantity::LocalSqnr => (cell.local.count > 0).then(|| cell.local.sqnr_db()),
@@ -375,7 +402,10 @@ impl Scale {
                 format!("loses {:.1} points", 100.0 * self.worst),
                 "loses nothing".to_owned(),
             ),
-            Quantity::Kl => (format!("{:.2} nat, worse", self.worst), "0, same as float".to_owned()),
+            Quantity::Kl => (
+                format!("{:.2} nat, worse", self.worst),
+                "0, same as float".to_owned(),
+            ),
         }
     }
 }
@@ -392,7 +422,10 @@ mod tests {
             (Quantity::Kl, 2.0, 0.1),
         ] {
             let scale = Scale::new(quantity, 2.0);
-            assert!(scale.goodness(worse) < scale.goodness(better), "{quantity:?}");
+            assert!(
+                scale.goodness(worse) < scale.goodness(better),
+                "{quantity:?}"
+            );
         }
     }
 

@@ -47,7 +47,10 @@ impl StartView {
         };
         let preprocess = match self.preprocess.trim() {
             "" => None,
-            text => Some(text.parse::<Preprocess>().map_err(|error| error.to_string())?),
+            text => Some(
+                text.parse::<Preprocess>()
+                    .map_err(|error| error.to_string())?,
+            ),
         };
         Ok(Some(DataRequest {
             calibration: typed_path(&self.calibration),
@@ -111,7 +114,11 @@ fn title_ui(ui: &mut egui::Ui, session: &Session) {
                 .color(weak),
         );
     }
-    if session.running_jobs().iter().any(|job| job.name.starts_with("Opening")) {
+    if session
+        .running_jobs()
+        .iter()
+        .any(|job| job.name.starts_with("Opening"))
+    {
         ui.add_space(4.0);
         ui.label("Opening…");
     }
@@ -157,7 +164,9 @@ fn sample_card_ui(
         ui.vertical(|ui| {
             ui.strong(sample.name);
             ui.label(RichText::new(sample.description).color(weak));
-            let open = ui.button("Open sample").accessible_name(format!("Open sample {}", sample.name));
+            let open = ui
+                .button("Open sample")
+                .accessible_name(format!("Open sample {}", sample.name));
             if open.clicked() {
                 actions.push(Action::OpenSample(index));
             }
@@ -186,39 +195,61 @@ fn buttons_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>)
     );
 }
 
-fn paths_ui(
-    ui: &mut egui::Ui,
-    session: &Session,
-    view: &mut StartView,
-    actions: &mut Vec<Action>,
-) {
+fn paths_ui(ui: &mut egui::Ui, session: &Session, view: &mut StartView, actions: &mut Vec<Action>) {
     heading_ui(ui, "Or by path");
     let has_model = session.model().is_some();
-    egui::Grid::new("paths").num_columns(3).spacing(vec2(8.0, 6.0)).show(ui, |ui| {
-        field_ui(ui, "Model", &mut view.model, "net.onnx, net.safetensors or net.pth");
-        ui.end_row();
-        field_ui(ui, "Data folder", &mut view.data, "samples that measure accuracy");
-        ui.end_row();
-        field_ui(ui, "Calibration folder", &mut view.calibration, "a disjoint part of the data folder");
-        ui.end_row();
-        field_ui(ui, "Preprocessing", &mut view.preprocess, "guessed from the model; or imagenet, unit, signed, raw, mean=…;std=…");
-        if ui.button("Open").on_hover_text("Open the model and the data").clicked() {
-            match view.open(has_model) {
-                Ok(action) => {
-                    view.problem = None;
-                    actions.push(action);
+    egui::Grid::new("paths")
+        .num_columns(3)
+        .spacing(vec2(8.0, 6.0))
+        .show(ui, |ui| {
+            field_ui(
+                ui,
+                "Model",
+                &mut view.model,
+                "net.onnx, net.safetensors or net.pth",
+            );
+            ui.end_row();
+            field_ui(
+                ui,
+                "Data folder",
+                &mut view.data,
+                "samples that measure accuracy",
+            );
+            ui.end_row();
+            field_ui(
+                ui,
+                "Calibration folder",
+                &mut view.calibration,
+                "a disjoint part of the data folder",
+            );
+            ui.end_row();
+            field_ui(
+                ui,
+                "Preprocessing",
+                &mut view.preprocess,
+                "guessed from the model; or imagenet, unit, signed, raw, mean=…;std=…",
+            );
+            if ui
+                .button("Open")
+                .on_hover_text("Open the model and the data")
+                .clicked()
+            {
+                match view.open(has_model) {
+                    Ok(action) => {
+                        view.problem = None;
+                        actions.push(action);
+                    }
+                    Err(problem) => view.problem = Some(problem),
                 }
-                Err(problem) => view.problem = Some(problem),
             }
-        }
-        ui.end_row();
-        field_ui(ui, "Project", &mut view.project, "work.qscope");
-        file_buttons_ui(ui, "project", &view.project, true, has_model, actions);
-        ui.end_row();
-        field_ui(ui, "Plan", &mut view.plan, "plan.json");
-        file_buttons_ui(ui, "plan", &view.plan, false, has_model, actions);
-        ui.end_row();
-    });
+            ui.end_row();
+            field_ui(ui, "Project", &mut view.project, "work.qscope");
+            file_buttons_ui(ui, "project", &view.project, true, has_model, actions);
+            ui.end_row();
+            field_ui(ui, "Plan", &mut view.plan, "plan.json");
+            file_buttons_ui(ui, "plan", &view.plan, false, has_model, actions);
+            ui.end_row();
+        });
     if let Some(problem) = &view.problem {
         ui.label(RichText::new(problem.as_str()).color(theme::palette(ui).bad));
     }
@@ -235,7 +266,11 @@ fn file_buttons_ui(
 ) {
     let path = typed_path(typed);
     ui.horizontal(|ui| {
-        let (read, write) = if is_project { ("Open", "Save") } else { ("Import", "Export") };
+        let (read, write) = if is_project {
+            ("Open", "Save")
+        } else {
+            ("Import", "Export")
+        };
         let why = match (&path, has_model) {
             (None, _) => Some("Type a path first"),
             (_, false) => Some("Open a model first"),
@@ -262,7 +297,12 @@ fn file_buttons_ui(
 fn field_ui(ui: &mut egui::Ui, name: &str, text: &mut String, hint: &str) {
     let label = ui.label(name);
     let width = (ui.available_width() - 130.0).clamp(160.0, 480.0);
-    ui.add(TextEdit::singleline(text).hint_text(hint).desired_width(width)).labelled_by(label.id);
+    ui.add(
+        TextEdit::singleline(text)
+            .hint_text(hint)
+            .desired_width(width),
+    )
+    .labelled_by(label.id);
 }
 
 fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
@@ -276,17 +316,28 @@ fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
 }
 
 fn recent_item_ui(ui: &mut egui::Ui, recent: &Recent, actions: &mut Vec<Action>) {
-    let name = recent.model.file_name().unwrap_or(recent.model.as_os_str()).to_string_lossy();
+    let name = recent
+        .model
+        .file_name()
+        .unwrap_or(recent.model.as_os_str())
+        .to_string_lossy();
     let detail = match &recent.data {
         Some(data) => format!("{name}  on {}", data.display()),
-        None => format!("{name}  in {}", recent.model.parent().unwrap_or(&recent.model).display()),
+        None => format!(
+            "{name}  in {}",
+            recent.model.parent().unwrap_or(&recent.model).display()
+        ),
     };
     let response = ui
         .add(Button::new(detail).frame(false).truncate())
         .on_hover_text(recent.model.display().to_string());
     if response.clicked() {
         actions.push(match &recent.data {
-            _ if recent.model.extension().is_some_and(|extension| extension == "qscope") => {
+            _ if recent
+                .model
+                .extension()
+                .is_some_and(|extension| extension == "qscope") =>
+            {
                 Action::OpenProject(recent.model.clone())
             }
             Some(data) => Action::OpenModelWithData(

@@ -11,7 +11,11 @@ pub(crate) fn status_bar_ui(ui: &mut egui::Ui, session: &Session, actions: &mut 
     ui.horizontal(|ui| {
         match jobs.first() {
             Some(job) => {
-                if ui.small_button("Cancel jobs").on_hover_text("Stop all jobs and keep what they found (Esc)").clicked() {
+                if ui
+                    .small_button("Cancel jobs")
+                    .on_hover_text("Stop all jobs and keep what they found (Esc)")
+                    .clicked()
+                {
                     actions.push(Action::CancelJobs);
                 }
                 job_ui(ui, job);
@@ -27,7 +31,10 @@ pub(crate) fn status_bar_ui(ui: &mut egui::Ui, session: &Session, actions: &mut 
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let messages = session.messages().len();
             if messages > 0 {
-                ui.label(format!("{messages} message{}", if messages == 1 { "" } else { "s" }));
+                ui.label(format!(
+                    "{messages} message{}",
+                    if messages == 1 { "" } else { "s" }
+                ));
             }
         });
     });
@@ -41,7 +48,8 @@ fn job_ui(ui: &mut egui::Ui, job: &JobStatus) {
             .desired_width(120.0)
             .desired_height(16.0)
             .text(RichText::new(text).small());
-        ui.add(bar).accessible_name(format!("Progress of {}", job.name));
+        ui.add(bar)
+            .accessible_name(format!("Progress of {}", job.name));
     }
     let rest = if job.paused {
         "waits".to_owned()

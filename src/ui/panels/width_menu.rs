@@ -15,9 +15,7 @@ pub(crate) fn all_widths() -> Vec<NumberFormat> {
 }
 
 /// The width that all have, if they agree.
-pub(crate) fn common_width(
-    mut widths: impl Iterator<Item = NumberFormat>,
-) -> Option<NumberFormat> {
+pub(crate) fn common_width(mut widths: impl Iterator<Item = NumberFormat>) -> Option<NumberFormat> {
     let first = widths.next()?;
     widths.all(|width| width == first).then_some(first)
 }

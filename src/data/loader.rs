@@ -8,7 +8,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    DataError, Dataset, NpyRows, Preprocess, Skipped, geometry,
+    Channels, DataError, Dataset, NpyRows, Preprocess, Skipped, geometry,
     picture::{self, Pixels},
     resample,
 };
@@ -224,19 +224,30 @@ impl Loader {
     /// Interleaved 8-bit channels to planes of numbers.
     fn normalise(&self, pixels: &Pixels, out: &mut [f32]) {
         let plane = pixels.width as usize * pixels.height as usize;
-        let reversed = self.preprocess.channels == super::Channels::Bgr;
+        let reversed = self.preprocess.channels == Channels::Bgr;
         for (channel, (out, table)) in out.chunks_exact_mut(plane).zip(&self.tables).enumerate() {
-            let source = if reversed {
-                pixels.channels - 1 - channel
-            } else {
-                channel
-            };
-            for (x, pixel) in out
-                .iter_mut()
-                .zip(pixels.data.chunks_exact(pixels.channels))
-            {
-                // A table of 256 entries has one for every byte, and `source` is less than `channels`.
-                *x = table[usize::from(pixel[source])];
+            let number = |value: u8| table[usize::from(value)];
+            let (triples, _) = pixels.data.as_chunks::<3>();
+            match (
+                pixels.channels,
+                if reversed { 2 - channel } else { channel },
+            ) {
+                (1, _) => out
+                    .iter_mut()
+                    .zip(&pixels.data)
+                    .for_each(|(x, &v)| *x = number(v)),
+                (_, 0) => out
+                    .iter_mut()
+                    .zip(triples)
+                    .for_each(|(x, &[v, _, _])| *x = number(v)),
+                (_, 1) => out
+                    .iter_mut()
+                    .zip(triples)
+                    .for_each(|(x, &[_, v, _])| *x = number(v)),
+                (_, _) => out
+                    .iter_mut()
+                    .zip(triples)
+                    .for_each(|(x, &[_, _, v])| *x = number(v)),
             }
         }
     }

@@ -16,6 +16,7 @@ mod fingerprint;
 mod folder;
 mod geometry;
 mod guess;
+mod input_check;
 mod labels_csv;
 mod loader;
 mod npy;

@@ -131,7 +131,7 @@ impl SimdOp for ConvolvePanels<'_> {
             }
             for (tile_sums, tile) in sums.chunks_exact_mut(sums_len).zip(tiles) {
                 self.activation.apply(isa, tile_sums);
-                write_tile(self.layout, *tile, width, tile_sums, self.output);
+                write_tile(isa, self.layout, *tile, tile_sums, self.output);
             }
         }
     }
@@ -194,17 +194,35 @@ fn add_panel<I: Isa, const ROWS: usize>(
 
 /// Copies the kept positions of a tile of rows into the output planes.
 #[inline(always)]
-pub(super) fn write_tile(
+fn write_tile<I: Isa>(
+    isa: I,
     layout: &ShiftedPlanes,
     tile: Tile,
-    width: usize,
     sums: &[f32],
     output: &mut [f32],
 ) {
+    let ops = isa.f32();
+    let width = TILE_REGISTERS * ops.len();
     let plane = layout.output_len();
-    layout.kept_runs(tile, |from, to, length| {
-        for (row, plane) in sums.chunks_exact(width).zip(output.chunks_exact_mut(plane)) {
-            plane[to..to + length].copy_from_slice(&row[from..from + length]);
-        }
-    });
+    layout.kept_runs(
+        tile,
+        #[inline(always)]
+        |from, to, length| {
+            let rows = sums.chunks_exact(width);
+            let planes = output.chunks_exact_mut(plane);
+            if length == width {
+                for (row, plane) in rows.zip(planes) {
+                    let registers = ops.load_many::<TILE_REGISTERS>(row);
+                    let to = plane[to..to + width].chunks_exact_mut(ops.len());
+                    for (register, to) in registers.into_iter().zip(to) {
+                        ops.store(register, to);
+                    }
+                }
+            } else {
+                for (row, plane) in rows.zip(planes) {
+                    plane[to..to + length].copy_from_slice(&row[from..from + length]);
+                }
+            }
+        },
+    );
 }

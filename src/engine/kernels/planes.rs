@@ -54,7 +54,7 @@ pub(super) fn planned(
 pub(super) struct ShiftedPlanes {
     windows: Windows,
     /// Distance of two rows of a plane.
-    pub pitch: usize,
+    pitch: usize,
     plane_rows: usize,
     plane_len: usize,
     phases: Vec<[usize; 2]>,
@@ -207,6 +207,11 @@ impl ShiftedPlanes {
     #[inline(always)]
     pub(super) fn kept_runs(&self, tile: Tile, mut copy: impl FnMut(usize, usize, usize)) {
         let [height, width] = self.windows.output;
+        if width == self.pitch {
+            let rest = height * width - tile.start;
+            copy(0, tile.start, rest.min(self.tile_width));
+            return;
+        }
         let mut y = tile.start / self.pitch;
         let mut x = tile.start % self.pitch;
         let mut done = 0;

@@ -179,3 +179,258 @@ fn elements(shape: &[usize]) -> Option<u64> {
         .iter()
         .try_fold(1u64, |product, length| product.checked_mul(*length as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::model::graph::{Dim, ElementType, GraphBuilder, Metadata, ModelFormat};
+    use crate::model::op::{Conv, ConvTranspose, Padding};
+
+    fn metadata() -> Metadata {
+        Metadata {
+            name: "test.onnx".to_owned(),
+            format: ModelFormat::Onnx,
+            sha256: String::new(),
+            producer: None,
+            opset: None,
+            architecture: None,
+        }
+    }
+
+    fn zeros(shape: &[usize]) -> Tensor {
+        Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+    }
+
+    /// One node with an input, a weight and a bias of the given shapes.
+    fn single(op: Op, input: &[Dim], weight: &[usize], bias: usize) -> Vec<Layer> {
+        let mut builder = GraphBuilder::new();
+        let x = builder.input("x", ElementType::F32, input.to_vec());
+        let w = builder.initializer("w", zeros(weight));
+        let mut inputs = vec![x, w];
+        if bias > 0 {
+            inputs.push(builder.initializer("b", zeros(&[bias])));
+        }
+        let y = builder.node("the node", op, &inputs, "y");
+        builder.output(y);
+        layers(&builder.finish(metadata()).unwrap())
+    }
+
+    fn conv(groups: usize) -> Conv {
+        Conv {
+            strides: vec![2, 2],
+            padding: Padding::Explicit(vec![1; 4]),
+            dilations: Vec::new(),
+            groups,
+        }
+    }
+
+    fn batched(shape: &[usize]) -> Vec<Dim> {
+        std::iter::once(Dim::Symbol("N".to_owned()))
+            .chain(shape.iter().copied().map(Dim::Fixed))
+            .collect()
+    }
+
+    #[test]
+    fn describes_each_kind_of_layer() {
+        struct Case {
+            op: Op,
+            input: Vec<Dim>,
+            weight: Vec<usize>,
+            bias: usize,
+            channel_axis: usize,
+            groups: usize,
+            parameters: u64,
+            macs: u64,
+            output: Vec<usize>,
+        }
+        let transpose = |groups| {
+            Op::ConvTranspose(ConvTranspose {
+                conv: Conv {
+                    padding: Padding::Explicit(Vec::new()),
+                    ..conv(groups)
+                },
+                output_padding: Vec::new(),
+                output_shape: None,
+            })
+        };
+        let gemm = |trans_b| Op::Gemm {
+            alpha: 1.0,
+            beta: 1.0,
+            trans_a: false,
+            trans_b,
+        };
+        let einsum = |equation: &str| Op::Einsum {
+            equation: equation.to_owned(),
+        };
+        let case = |op,
+                    input,
+                    weight: &[usize],
+                    bias,
+                    axis,
+                    groups,
+                    parameters,
+                    macs,
+                    output: &[usize]| Case {
+            op,
+            input,
+            weight: weight.to_vec(),
+            bias,
+            channel_axis: axis,
+            groups,
+            parameters,
+            macs,
+            output: output.to_vec(),
+        };
+        let cases = [
+            case(
+                Op::Conv(conv(1)),
+                batched(&[4, 8, 8]),
+                &[6, 4, 3, 3],
+                6,
+                0,
+                1,
+                222,
+                6 * 16 * 36,
+                &[1, 6, 4, 4],
+            ),
+            case(
+                Op::Conv(conv(4)),
+                batched(&[4, 8, 8]),
+                &[8, 1, 3, 3],
+                8,
+                0,
+                4,
+                80,
+                8 * 16 * 9,
+                &[1, 8, 4, 4],
+            ),
+            case(
+                transpose(1),
+                batched(&[4, 8, 8]),
+                &[4, 6, 2, 2],
+                6,
+                1,
+                1,
+                102,
+                256 * 24,
+                &[1, 6, 16, 16],
+            ),
+            case(
+                transpose(2),
+                batched(&[4, 8, 8]),
+                &[4, 3, 2, 2],
+                6,
+                1,
+                2,
+                54,
+                256 * 12,
+                &[1, 6, 16, 16],
+            ),
+            case(
+                gemm(true),
+                batched(&[64]),
+                &[10, 64],
+                10,
+                0,
+                1,
+                650,
+                640,
+                &[1, 10],
+            ),
+            case(
+                gemm(false),
+                batched(&[64]),
+                &[64, 10],
+                10,
+                1,
+                1,
+                650,
+                640,
+                &[1, 10],
+            ),
+            case(
+                einsum("bij, jk -> bik"),
+                batched(&[5, 64]),
+                &[64, 10],
+                0,
+                1,
+                1,
+                640,
+                3200,
+                &[1, 5, 10],
+            ),
+            case(
+                einsum("...j,kj->...k"),
+                batched(&[5, 64]),
+                &[10, 64],
+                0,
+                0,
+                1,
+                640,
+                3200,
+                &[1, 5, 10],
+            ),
+        ];
+        for case in cases {
+            let name = format!("{:?}", case.op);
+            let layers = single(case.op, &case.input, &case.weight, case.bias);
+            let [layer] = layers.as_slice() else {
+                panic!("{name}: {} layers", layers.len());
+            };
+            assert_eq!(layer.name, "the node");
+            assert_eq!(layer.weight_shape, case.weight, "{name}");
+            assert_eq!(layer.channel_axis, case.channel_axis, "{name}");
+            assert_eq!(layer.groups, case.groups, "{name}");
+            assert_eq!(layer.parameters, case.parameters, "{name}");
+            assert_eq!(layer.macs, Some(case.macs), "{name}");
+            assert_eq!(layer.output_shape, Some(case.output), "{name}");
+        }
+    }
+
+    #[test]
+    fn macs_are_per_sample_when_the_file_fixes_the_batch() {
+        let gemm = Op::Gemm {
+            alpha: 1.0,
+            beta: 1.0,
+            trans_a: false,
+            trans_b: true,
+        };
+        let layers = single(gemm, &[Dim::Fixed(4), Dim::Fixed(64)], &[10, 64], 10);
+        assert_eq!(layers[0].macs, Some(640));
+        assert_eq!(layers[0].output_shape, Some(vec![4, 10]));
+    }
+
+    #[test]
+    fn two_activations_are_no_layer() {
+        let mut builder = GraphBuilder::new();
+        let x = builder.input("x", ElementType::F32, batched(&[4, 4]));
+        let w = builder.initializer("w", zeros(&[4, 4]));
+        let both = builder.node("both", Op::MatMul, &[x, x], "both");
+        let left = builder.node("left", Op::MatMul, &[w, both], "left");
+        let right = builder.node("right", Op::MatMul, &[left, w], "right");
+        builder.output(right);
+        let layers = layers(&builder.finish(metadata()).unwrap());
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names, ["right"]);
+        assert_eq!(layers[0].macs, Some(64));
+    }
+
+    #[test]
+    fn einsum_is_a_layer_only_as_a_matrix_product() {
+        for (equation, axis) in [
+            ("bij,jk->bik", Some(1)),
+            ("bij,kj->bik", Some(0)),
+            ("...j,jk->...k", Some(1)),
+            ("bij,jk->bki", None),
+            ("bii,ik->bik", None),
+            ("bij,bk->bik", None),
+            ("bij,jk", None),
+            ("bij,ij->bi", None),
+            ("bbj,jk->bbk", None),
+        ] {
+            assert_eq!(einsum_channel_axis(equation), axis, "{equation}");
+        }
+    }
+}

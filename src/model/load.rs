@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::DType;
 
 use super::batch_norm_folding::fold_batch_norms;
+use super::checkpoint::{read_pth, read_safetensors};
 use super::constant_folding::fold_constants;
 use super::error::LoadError;
 use super::onnx::read_onnx;
@@ -22,11 +23,14 @@ use super::{Graph, GraphError, LoadErrorKind, Node, Op};
 /// [`LoadErrorKind::NonFinite`] if a constant has a NaN or a weight is infinite.
 pub fn load(path: &Path) -> Result<Graph, LoadError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
-    let graph = if extension.eq_ignore_ascii_case("onnx") {
-        read_onnx(path)
-    } else {
-        let kind = LoadErrorKind::UnknownFormat(format!(".{extension}"));
-        Err(LoadError::new(path, kind))
+    let graph = match extension.to_ascii_lowercase().as_str() {
+        "onnx" => read_onnx(path),
+        "safetensors" => read_safetensors(path),
+        "pth" | "pt" | "th" => read_pth(path),
+        _ => {
+            let kind = LoadErrorKind::UnknownFormat(format!(".{extension}"));
+            Err(LoadError::new(path, kind))
+        }
     }?;
     let broken = |error: GraphError| LoadError::new(path, error);
     let graph = fold_constants(graph).map_err(broken)?;

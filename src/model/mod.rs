@@ -4,7 +4,9 @@
 //! This layer knows nothing of quantization, datasets or screens.
 
 mod batch_norm_folding;
+mod checkpoint;
 mod constant_folding;
+mod coverage;
 mod error;
 mod graph;
 mod layer;
@@ -13,6 +15,8 @@ mod onnx;
 mod op;
 mod shape_inference;
 
+pub use checkpoint::{read_pth, read_safetensors};
+pub use coverage::{CoverageRow, Status, coverage};
 pub use error::{GraphError, GraphErrorKind, LoadError, LoadErrorKind};
 pub use graph::{
     Dim, ElementType, Graph, GraphBuilder, Metadata, ModelFormat, Node, NodeId, Value, ValueId,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::attributes::{Attributes, Refusal};
 use super::external_data::ExternalData;
-use super::ops::{self, NodeReader, read_op};
+use super::ops::{self, NodeReader, ReadNode, read_op};
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::tensor::{TensorError, element_type, read_tensor};
 use super::{Fault, is_default_domain, malformed, names};
@@ -18,6 +18,7 @@ pub(super) struct GraphReader<'a> {
     has_functions: bool,
     external: &'a mut ExternalData,
     builder: GraphBuilder,
+    node_names: BTreeSet<String>,
 }
 
 impl<'a> GraphReader<'a> {
@@ -34,6 +35,7 @@ impl<'a> GraphReader<'a> {
             has_functions: !model.functions.is_empty(),
             external,
             builder: GraphBuilder::new(),
+            node_names: BTreeSet::new(),
         }
     }
 
@@ -45,6 +47,7 @@ impl<'a> GraphReader<'a> {
         self.inputs()?;
         let graph = self.graph;
         let names = names::node_names(&graph.node);
+        self.node_names.extend(names.iter().cloned());
         let nodes: Vec<_> = graph.node.iter().zip(names).collect();
         // Constants first, so that the other nodes can look at them wherever they stand.
         for (proto, name) in &nodes {
@@ -214,10 +217,18 @@ impl<'a> GraphReader<'a> {
             inputs,
             output_used: &output_used,
             builder: &mut self.builder,
+            node_names: &mut self.node_names,
+            nodes_before: Vec::new(),
         });
         match read {
             Err(Refusal(reason)) => self.unsupported(proto, name, reason),
-            Ok((op, inputs)) => {
+            Ok(read) => {
+                let ReadNode {
+                    op,
+                    inputs,
+                    nodes_before,
+                } = read;
+                self.builder.nodes.extend(nodes_before);
                 let mut outputs = self.output_ids(proto, &name);
                 if !matches!(op, Op::Split { .. }) {
                     outputs.truncate(1);

@@ -592,7 +592,9 @@ fn what_cannot_be_expressed_is_refused_by_name() {
     );
     check_refused(17, make("LeakyRelu").int("alpha", 1), "\"alpha\" has type");
     check_refused(18, resize().int("antialias", 1), "\"antialias\" is \"1\"");
-    check_refused(18, resize().ints("axes", &[2, 3]), "\"axes\"");
+    check_refused(18, resize().ints("axes", &[1, 2]), "\"axes\"");
+    check_refused(18, resize().ints("axes", &[3, 2]), "\"axes\"");
+    check_refused(18, resize().ints("axes", &[i64::MIN; 5]), "\"axes\"");
     check_refused(
         18,
         resize().string("keep_aspect_ratio_policy", "not_larger"),
@@ -822,4 +824,80 @@ fn a_folder_or_missing_file_is_an_error() {
     assert!(error.to_string().contains("not a file"), "{error}");
     let error = read_onnx(&folder.path().join("none.onnx")).unwrap_err();
     assert!(matches!(error.kind, LoadErrorKind::Io(_)), "{error}");
+}
+
+#[test]
+fn composed_operators_become_several_nodes_with_free_names() {
+    let ops = |proto: NodeProto| {
+        let mut first = node("Relu", &["x"], &["n_shape"]);
+        first.name = "n_sides".to_owned();
+        let mut composed = proto;
+        composed.input = vec!["n_shape".to_owned()];
+        composed.name = "n".to_owned();
+        let graph = read(&model(17, vec![first, composed], vec![])).unwrap();
+        let mut names: Vec<_> = graph.nodes().iter().map(|n| n.name.clone()).collect();
+        let last = graph.nodes().last().unwrap();
+        assert_eq!(last.name, "n");
+        assert_eq!(graph.value(last.output().unwrap()).name, "y");
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), graph.nodes().len(), "{names:?}");
+        let ops = graph.nodes().iter().skip(1).map(|n| n.op.name().to_owned());
+        ops.collect::<Vec<_>>()
+    };
+    let make = |op_type: &str| node(op_type, &["x"], &["y"]);
+    assert_eq!(ops(make("Size")), ["Shape", "ReduceProd"]);
+    assert_eq!(ops(make("Mish")), ["Softplus", "Tanh", "Mul"]);
+    assert_eq!(
+        ops(make("ReduceL1").ints("axes", &[1])),
+        ["Abs", "ReduceSum"]
+    );
+    assert_eq!(ops(make("Selu")), ["Elu", "Mul"]);
+    assert_eq!(ops(make("Softsign")), ["Abs", "Add", "Div"]);
+    let depth = ops(make("DepthToSpace").int("blocksize", 2));
+    assert_eq!(
+        depth,
+        [
+            "Shape",
+            "Concat",
+            "Reshape",
+            "Transpose",
+            "Mul",
+            "Concat",
+            "Reshape"
+        ]
+    );
+    let space = ops(make("SpaceToDepth").int("blocksize", 2));
+    assert_eq!(space.iter().filter(|op| *op == "Reshape").count(), 2);
+    check_refused(17, make("SpaceToDepth"), "blocksize");
+    check_refused(
+        17,
+        make("DepthToSpace").int("blocksize", 2).string("mode", "X"),
+        "\"X\"",
+    );
+}
+
+#[test]
+fn resize_of_the_last_axes_covers_all_of_them() {
+    let resize = |inputs: &[&str], axes: &[i64]| {
+        let proto = node("Resize", inputs, &["y"]).ints("axes", axes);
+        let tensors = vec![
+            floats("s", &[2], &[2.0, 3.0]),
+            integers("n", &[2], &[16, 24]),
+        ];
+        read(&model(18, vec![proto], tensors)).unwrap()
+    };
+    let graph = resize(&["x", "", "s"], &[-2, -1]);
+    assert_eq!(graph.nodes()[0].op, Op::Concat { axis: 0 });
+    assert_eq!(constant_f32(&graph, 0, 0), [1.0, 1.0]);
+    assert_eq!(graph.nodes()[1].input(2), graph.nodes()[0].output());
+    let graph = resize(&["x", "", "", "n"], &[2, 3]);
+    assert_eq!(
+        graph.nodes()[0].op,
+        Op::Shape {
+            start: 0,
+            end: Some(2)
+        }
+    );
+    assert_eq!(graph.nodes()[2].input(3), graph.nodes()[1].output());
 }

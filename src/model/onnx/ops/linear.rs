@@ -23,13 +23,13 @@ pub(super) fn read(reader: &mut NodeReader<'_>) -> Reading {
             reader.expect_inputs(2, 2)?;
             Op::MatMul
         }
-        "ReduceL2" => reduce(reader, Reduction::L2)?,
-        "ReduceMax" => reduce(reader, Reduction::Max)?,
-        "ReduceMean" => reduce(reader, Reduction::Mean)?,
-        "ReduceMin" => reduce(reader, Reduction::Min)?,
-        "ReduceProd" => reduce(reader, Reduction::Prod)?,
-        "ReduceSum" => reduce(reader, Reduction::Sum)?,
-        "ReduceSumSquare" => reduce(reader, Reduction::SumSquare)?,
+        "ReduceL2" => reduce(reader, Reduction::L2, 18)?,
+        "ReduceMax" => reduce(reader, Reduction::Max, 18)?,
+        "ReduceMean" => reduce(reader, Reduction::Mean, 18)?,
+        "ReduceMin" => reduce(reader, Reduction::Min, 18)?,
+        "ReduceProd" => reduce(reader, Reduction::Prod, 18)?,
+        "ReduceSum" => reduce(reader, Reduction::Sum, 13)?,
+        "ReduceSumSquare" => reduce(reader, Reduction::SumSquare, 18)?,
         "Softmax" => {
             let (axis, coerce_to_2d) = softmax_axis(reader)?;
             Op::Softmax { axis, coerce_to_2d }
@@ -99,12 +99,12 @@ fn softmax_axis(reader: &mut NodeReader<'_>) -> Result<(i64, bool), Refusal> {
     Ok((reader.attributes.int_or("axis", default)?, coerce_to_2d))
 }
 
-/// The axes became an input in opset 13 for `ReduceSum` and in opset 18 for the others.
-fn reduce(reader: &mut NodeReader<'_>, reduction: Reduction) -> Result<Op, Refusal> {
-    let axes_input_since = match reduction {
-        Reduction::Sum => 13,
-        _ => 18,
-    };
+/// The axes became an input in opset `axes_input_since`.
+pub(super) fn reduce(
+    reader: &mut NodeReader<'_>,
+    reduction: Reduction,
+    axes_input_since: i64,
+) -> Result<Op, Refusal> {
     if reader.opset < axes_input_since {
         reader.expect_inputs(1, 1)?;
         reader.ints_to_input("axes", 1)?;

@@ -1,15 +1,19 @@
 //! Nodes of the file, brought to the form of the newest opset.
 
+mod composed;
 mod elementwise;
 mod linear;
+mod resize;
 mod shaping;
 mod windowed;
 
-use candle_core::{Device, Tensor};
+use std::collections::BTreeSet;
+
+use candle_core::{Device, NdArray, Tensor};
 
 use super::attributes::{Attributes, Refusal};
 use super::proto::NodeProto;
-use crate::model::{ElementType, GraphBuilder, Op, ValueId};
+use crate::model::{Dim, ElementType, GraphBuilder, Node, Op, ValueId};
 
 /// A node on its way to an [`Op`].
 #[derive(Debug)]
@@ -25,6 +29,19 @@ pub(super) struct NodeReader<'a> {
     /// Whether each output is read by a node or returned by the graph.
     pub(super) output_used: &'a [bool],
     pub(super) builder: &'a mut GraphBuilder,
+    /// Names of all nodes, for further ones to stay clear of.
+    pub(super) node_names: &'a mut BTreeSet<String>,
+    /// Nodes that compute inputs of this one.
+    pub(super) nodes_before: Vec<Node>,
+}
+
+/// A node that can be run.
+#[derive(Debug)]
+pub(super) struct ReadNode {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<Option<ValueId>>,
+    /// Nodes that compute inputs of this one, where an operator is composed of several.
+    pub(super) nodes_before: Vec<Node>,
 }
 
 /// What a node computes, or `None` if its operator is not known here.
@@ -34,7 +51,7 @@ type Reading = Result<Option<Op>, Refusal>;
 ///
 /// # Errors
 /// The reason why the node cannot be run, which names the attribute or input at fault.
-pub(super) fn read_op(mut reader: NodeReader<'_>) -> Result<(Op, Vec<Option<ValueId>>), Refusal> {
+pub(super) fn read_op(mut reader: NodeReader<'_>) -> Result<ReadNode, Refusal> {
     let op = read_family(&mut reader)?;
     if !matches!(op, Op::Split { .. })
         && let Some(extra) = reader.output_used.iter().skip(1).position(|used| *used)
@@ -49,7 +66,11 @@ pub(super) fn read_op(mut reader: NodeReader<'_>) -> Result<(Op, Vec<Option<Valu
     while reader.inputs.last() == Some(&None) {
         reader.inputs.pop();
     }
-    Ok((op, reader.inputs))
+    Ok(ReadNode {
+        op,
+        inputs: reader.inputs,
+        nodes_before: reader.nodes_before,
+    })
 }
 
 fn read_family(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
@@ -58,6 +79,8 @@ fn read_family(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
         linear::read,
         windowed::read,
         shaping::read,
+        resize::read,
+        composed::read,
     ];
     for family in families {
         if let Some(op) = family(reader)? {
@@ -110,20 +133,50 @@ impl NodeReader<'_> {
 
     /// Makes `tensor` the input at `index`, named after the node and the attribute that it was.
     fn set_input(&mut self, index: usize, attribute: &str, tensor: Tensor) {
-        let id = self
-            .builder
-            .fresh_value(&format!("{}_{attribute}", self.name));
+        let id = self.add_constant(attribute, tensor);
+        if self.inputs.len() <= index {
+            self.inputs.resize(index + 1, None);
+        }
+        self.inputs[index] = Some(id);
+    }
+
+    fn add_constant(&mut self, suffix: &str, tensor: Tensor) -> ValueId {
+        let name = format!("{}_{suffix}", self.name);
+        let id = self.builder.fresh_value(&name);
         let value = &mut self.builder.values[id.index()];
+        value.shape = Some(tensor.dims().iter().copied().map(Dim::Fixed).collect());
         value.element_type = Some(if tensor.dtype().is_int() {
             ElementType::I64
         } else {
             ElementType::F32
         });
         self.builder.initializers.insert(id, tensor);
-        if self.inputs.len() <= index {
-            self.inputs.resize(index + 1, None);
+        id
+    }
+
+    /// A new constant, named after the node.
+    fn constant<A: NdArray>(&mut self, suffix: &str, data: A) -> Result<ValueId, Refusal> {
+        let tensor = Tensor::new(data, &Device::Cpu)?;
+        Ok(self.add_constant(suffix, tensor))
+    }
+
+    /// Adds a node before this one, named after it, and returns its output.
+    fn add_node(&mut self, suffix: &str, op: Op, inputs: &[ValueId]) -> ValueId {
+        let wanted = format!("{}_{suffix}", self.name);
+        let mut name = wanted.clone();
+        let mut count = 0;
+        while !self.node_names.insert(name.clone()) {
+            count += 1;
+            name = format!("{wanted}_{count}");
         }
-        self.inputs[index] = Some(id);
+        let output = self.builder.fresh_value(&name);
+        self.nodes_before.push(Node {
+            name,
+            op,
+            inputs: inputs.iter().copied().map(Some).collect(),
+            outputs: vec![output],
+        });
+        output
     }
 
     /// Turns a list attribute of an older opset into the input that it became.
@@ -143,6 +196,12 @@ impl NodeReader<'_> {
         }
         Ok(())
     }
+}
+
+fn not_supported(attribute: &str, value: &str) -> Refusal {
+    Refusal(format!(
+        "attribute {attribute:?} is {value:?}, which is not supported"
+    ))
 }
 
 impl From<candle_core::Error> for Refusal {

@@ -1,13 +1,11 @@
 //! Operators that move, select, repeat or make elements.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 
 use super::super::external_data::ExternalData;
 use super::super::tensor::read_tensor;
-use super::{NodeReader, Reading, Refusal};
-use crate::model::{
-    CoordinateTransform, ElementType, NearestRounding, Op, PadMode, Resize, ResizeMode, Scalar,
-};
+use super::{NodeReader, Reading, Refusal, not_supported};
+use crate::model::{ElementType, Op, PadMode, Scalar};
 
 pub(super) fn read(reader: &mut NodeReader<'_>) -> Reading {
     let op = match reader.proto.op_type.as_str() {
@@ -28,7 +26,6 @@ pub(super) fn read(reader: &mut NodeReader<'_>) -> Reading {
             let allow_zero = reader.attributes.flag_or("allowzero", false)?;
             with_inputs(reader, 2, Op::Reshape { allow_zero })?
         }
-        "Resize" => resize(reader)?,
         "Shape" => {
             let start = reader.attributes.int_or("start", 0)?;
             let end = reader.attributes.int("end")?;
@@ -40,7 +37,6 @@ pub(super) fn read(reader: &mut NodeReader<'_>) -> Reading {
         "Tile" => with_inputs(reader, 2, Op::Tile)?,
         "Transpose" => transpose(reader)?,
         "Unsqueeze" => unsqueeze(reader)?,
-        "Upsample" => upsample(reader)?,
         _ => return Ok(None),
     };
     Ok(Some(op))
@@ -163,114 +159,4 @@ fn transpose(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
     Ok(Op::Transpose {
         perm: Some(perm).filter(|perm| !perm.is_empty()),
     })
-}
-
-/// `Upsample` is the `Resize` whose coordinates are `output / scale`, rounded down for `nearest`.
-fn upsample(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
-    if reader.opset < 9 {
-        reader.expect_inputs(1, 1)?;
-        if let Some(scales) = reader.attributes.floats("scales")? {
-            let tensor = Tensor::new(scales, &Device::Cpu)?;
-            reader.set_input(1, "scales", tensor);
-        }
-    }
-    scaled_from_origin(reader)
-}
-
-/// The form of `Upsample` and of `Resize` in opset 10: inputs `X, scales`.
-fn scaled_from_origin(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
-    reader.expect_inputs(2, 2)?;
-    reader.inputs.insert(1, None);
-    let mode = resize_mode(reader)?;
-    if mode == ResizeMode::Cubic {
-        return Err(not_supported("mode", "cubic"));
-    }
-    Ok(Op::Resize(Resize {
-        mode,
-        coordinates: CoordinateTransform::Asymmetric,
-        rounding: NearestRounding::Floor,
-    }))
-}
-
-fn resize(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
-    if reader.opset < 11 {
-        return scaled_from_origin(reader);
-    }
-    reader.expect_inputs(1, 4)?;
-    for index in 1..reader.inputs.len() {
-        // Exporters of opset 11 write an empty tensor for an input that is not given.
-        if reader
-            .constant_input(index)
-            .is_some_and(|t| t.elem_count() == 0)
-        {
-            reader.inputs[index] = None;
-        }
-    }
-    let mode = resize_mode(reader)?;
-    let coordinates = coordinates(reader)?;
-    // The region of interest has a meaning for `tf_crop_and_resize` alone, which is refused.
-    if let Some(roi) = reader.inputs.get_mut(1) {
-        *roi = None;
-    }
-    reader.attributes.ignore("extrapolation_value");
-    let coefficient = reader.attributes.float_or("cubic_coeff_a", -0.75)?;
-    if mode == ResizeMode::Cubic && coefficient != -0.75 {
-        return Err(not_supported("cubic_coeff_a", &coefficient.to_string()));
-    }
-    for flag in ["exclude_outside", "antialias"] {
-        if reader.attributes.flag_or(flag, false)? {
-            return Err(not_supported(flag, "1"));
-        }
-    }
-    let policy = reader
-        .attributes
-        .string_or("keep_aspect_ratio_policy", "stretch")?;
-    if policy != "stretch" {
-        return Err(not_supported("keep_aspect_ratio_policy", &policy));
-    }
-    let rounding = nearest_rounding(reader)?;
-    Ok(Op::Resize(Resize {
-        mode,
-        coordinates,
-        rounding,
-    }))
-}
-
-fn resize_mode(reader: &mut NodeReader<'_>) -> Result<ResizeMode, Refusal> {
-    match reader.attributes.string_or("mode", "nearest")?.as_str() {
-        "nearest" => Ok(ResizeMode::Nearest),
-        // The name of early drafts, for a linear interpolation over two axes.
-        "linear" | "bilinear" => Ok(ResizeMode::Linear),
-        "cubic" => Ok(ResizeMode::Cubic),
-        other => Err(not_supported("mode", other)),
-    }
-}
-
-fn coordinates(reader: &mut NodeReader<'_>) -> Result<CoordinateTransform, Refusal> {
-    const NAME: &str = "coordinate_transformation_mode";
-    match reader.attributes.string_or(NAME, "half_pixel")?.as_str() {
-        "align_corners" => Ok(CoordinateTransform::AlignCorners),
-        "asymmetric" => Ok(CoordinateTransform::Asymmetric),
-        "half_pixel" => Ok(CoordinateTransform::HalfPixel),
-        "pytorch_half_pixel" => Ok(CoordinateTransform::PytorchHalfPixel),
-        other => Err(not_supported(NAME, other)),
-    }
-}
-
-fn nearest_rounding(reader: &mut NodeReader<'_>) -> Result<NearestRounding, Refusal> {
-    const NAME: &str = "nearest_mode";
-    let name = reader.attributes.string_or(NAME, "round_prefer_floor")?;
-    match name.as_str() {
-        "ceil" => Ok(NearestRounding::Ceil),
-        "floor" => Ok(NearestRounding::Floor),
-        "round_prefer_ceil" => Ok(NearestRounding::RoundPreferCeil),
-        "round_prefer_floor" => Ok(NearestRounding::RoundPreferFloor),
-        other => Err(not_supported(NAME, other)),
-    }
-}
-
-fn not_supported(attribute: &str, value: &str) -> Refusal {
-    Refusal(format!(
-        "attribute {attribute:?} is {value:?}, which is not supported"
-    ))
 }

@@ -26,7 +26,7 @@ pub fn load(path: &Path) -> Result<Graph, LoadError> {
     let graph = match extension.to_ascii_lowercase().as_str() {
         "onnx" => read_onnx(path),
         "safetensors" => read_safetensors(path),
-        "pth" | "pt" | "th" => read_pth(path),
+        "pth" | "pt" | "th" | "ckpt" | "bin" => read_pth(path),
         _ => {
             let kind = LoadErrorKind::UnknownFormat(format!(".{extension}"));
             Err(LoadError::new(path, kind))

@@ -195,13 +195,11 @@ pub struct InfoArguments {
     /// The model
     pub model: PathBuf,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the text would show up in the help")]
     pub output: OutputOptions,
 }
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the text would show up in the help")]
 pub struct EvalArguments {
     /// The model
     pub model: PathBuf,
@@ -268,7 +266,6 @@ impl From<SubjectArgument> for Subject {
 
 /// Arguments of `sensitivity`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the text would show up in the help")]
 pub struct SensitivityArguments {
     /// The model
     pub model: PathBuf,
@@ -297,7 +294,6 @@ pub struct SensitivityArguments {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the text would show up in the help")]
 pub struct RunArguments {
     /// The model
     pub model: PathBuf,
@@ -319,7 +315,6 @@ pub struct RunArguments {
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the text would show up in the help")]
 pub struct ExportArguments {
     /// The model
     pub model: PathBuf,

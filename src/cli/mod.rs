@@ -50,12 +50,15 @@ pub fn run_command(command: Command) -> Exit {
     finish(result)
 }
 
+/// Tells what stopped the program.
+pub fn report_error(text: &str) -> Exit {
+    output::error(text);
+    Exit::BadInput
+}
+
 fn finish(result: Result<Exit, SessionError>) -> Exit {
     match result {
         Ok(exit) => exit,
-        Err(error) => {
-            output::error(&error.to_string());
-            Exit::BadInput
-        }
+        Err(error) => report_error(&error.to_string()),
     }
 }

@@ -273,7 +273,12 @@ pub struct SensitivityArguments {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Widths, separated by commas
-    #[arg(long, value_name = "B,B,…", value_delimiter = ',', default_value = "8,4,2")]
+    #[arg(
+        long,
+        value_name = "B,B,…",
+        value_delimiter = ',',
+        default_value = "8,4,2"
+    )]
     pub bits: Vec<NumberFormat>,
     /// Which layers are quantized together
     #[arg(long, value_enum, default_value = "only-one")]
@@ -343,7 +348,13 @@ mod tests {
     #[test]
     fn widths_beyond_16_are_refused() {
         let error = Arguments::try_parse_from([
-            "quantscope", "eval", "m.onnx", "--data", "d", "--weights", "17",
+            "quantscope",
+            "eval",
+            "m.onnx",
+            "--data",
+            "d",
+            "--weights",
+            "17",
         ])
         .unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -353,7 +364,15 @@ mod tests {
     #[test]
     fn a_plan_excludes_widths() {
         let error = Arguments::try_parse_from([
-            "quantscope", "eval", "m.onnx", "--data", "d", "--plan", "p.json", "--weights", "4",
+            "quantscope",
+            "eval",
+            "m.onnx",
+            "--data",
+            "d",
+            "--plan",
+            "p.json",
+            "--weights",
+            "4",
         ])
         .unwrap_err();
         assert_eq!(error.exit_code(), 2);

@@ -9,9 +9,7 @@ use super::args::{EvalArguments, OutputOptions, ThreadOptions};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
-use crate::engine::{
-    Classification, Evaluation, LayerErrors, Ranges, calibrate, evaluate_plan,
-};
+use crate::engine::{Classification, Evaluation, LayerErrors, Ranges, calibrate, evaluate_plan};
 use crate::jobs::CancelToken;
 use crate::plan::{Cost, LayerPlan, Plan, cost, layer_cost};
 use crate::quant::{NumberFormat, SliceErrors};
@@ -209,7 +207,10 @@ pub(super) fn skipped_files(data: &OpenData) -> Vec<SkippedFile> {
     skipped.extend(data.calibration.loader().skipped());
     let mut files: Vec<SkippedFile> = Vec::new();
     for one in skipped {
-        if !files.iter().any(|file| file.file == one.file && file.reason == one.reason) {
+        if !files
+            .iter()
+            .any(|file| file.file == one.file && file.reason == one.reason)
+        {
             files.push(SkippedFile {
                 file: one.file,
                 reason: one.reason,
@@ -232,7 +233,9 @@ fn layer_reports(model: &OpenModel, plan: &Plan, evaluation: &Evaluation) -> Vec
                 output,
             } = errors;
             let level = |errors: &Option<SliceErrors>| {
-                Decibel(Some(errors.as_ref().map_or(f64::INFINITY, SliceErrors::sqnr_db)))
+                Decibel(Some(
+                    errors.as_ref().map_or(f64::INFINITY, SliceErrors::sqnr_db),
+                ))
             };
             LayerReport {
                 name: layer.name.clone(),
@@ -258,7 +261,9 @@ fn print(report: &Report, evaluation: &Evaluation, cost: &Cost) {
             "{name:<10} {:>9} {:>9} {:>8}",
             percent(metrics.top1),
             percent(metrics.top5),
-            metrics.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}")),
+            metrics
+                .loss
+                .map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}")),
         ));
     }
     if let Some((low, high)) = evaluation.plan.top1_interval() {
@@ -272,7 +277,9 @@ fn print(report: &Report, evaluation: &Evaluation, cost: &Cost) {
     output::line(&format!(
         "agreement {}, KL {}, output SQNR {} dB",
         percent(report.agreement),
-        report.kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.5} nats")),
+        report
+            .kl
+            .map_or_else(|| "-".to_owned(), |kl| format!("{kl:.5} nats")),
         report.sqnr_db
     ));
     output::line(&format!(
@@ -315,7 +322,9 @@ fn check(arguments: &EvalArguments, report: &Report) -> Exit {
         let Some(least) = least else { continue };
         if value.is_none_or(|value| value < least) {
             let value = value.map_or_else(|| "not known".to_owned(), |value| format!("{value:.4}"));
-            output::note(&format!("check failed: {name} is {value}, at least {least} was asked for"));
+            output::note(&format!(
+                "check failed: {name} is {value}, at least {least} was asked for"
+            ));
             exit = Exit::CheckFailed;
         }
     }

@@ -147,7 +147,9 @@ fn print(info: &Info<'_>) {
             layer.op,
             format!("{:?}", layer.weight_shape),
             count(layer.parameters as f64),
-            layer.macs.map_or_else(|| "?".to_owned(), |macs| count(macs as f64)),
+            layer
+                .macs
+                .map_or_else(|| "?".to_owned(), |macs| count(macs as f64)),
         ));
     }
     output::line("Coverage");

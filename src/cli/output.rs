@@ -25,8 +25,9 @@ pub(super) fn error(text: &str) {
 
 /// Writes one JSON document.
 pub(super) fn json(document: &impl Serialize) -> Result<(), SessionError> {
-    let text = serde_json::to_string_pretty(document)
-        .map_err(|error| SessionError::Missing(format!("cannot write the result as JSON: {error}")))?;
+    let text = serde_json::to_string_pretty(document).map_err(|error| {
+        SessionError::Missing(format!("cannot write the result as JSON: {error}"))
+    })?;
     line(&text);
     Ok(())
 }

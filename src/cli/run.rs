@@ -62,7 +62,12 @@ fn run_model(arguments: &RunArguments) -> Result<Exit, SessionError> {
         output::json(&report)?;
     } else {
         for one in &report.outputs {
-            output::line(&format!("{} {:?} {}", one.name, one.shape, one.file.display()));
+            output::line(&format!(
+                "{} {:?} {}",
+                one.name,
+                one.shape,
+                one.file.display()
+            ));
         }
     }
     Ok(Exit::Done)
@@ -114,9 +119,7 @@ fn read_input(model: &OpenModel, argument: &str) -> Result<(ValueId, Tensor), Se
     };
     let NpyArray { shape, data } = NpyArray::read(path.as_ref())?;
     let tensor = match data {
-        NpyData::F32(_) | NpyData::F64(_) => {
-            Tensor::from_vec(data.into_f32(), shape, &Device::Cpu)
-        }
+        NpyData::F32(_) | NpyData::F64(_) => Tensor::from_vec(data.into_f32(), shape, &Device::Cpu),
         NpyData::I32(_) | NpyData::I64(_) | NpyData::U8(_) => {
             let values = data.into_i64().unwrap_or_default();
             Tensor::from_vec(values, shape, &Device::Cpu)
@@ -175,6 +178,5 @@ fn write_output(path: &std::path::Path, tensor: &Tensor) -> Result<(), SessionEr
 
 /// Value names may hold slashes; file names may not.
 fn file_stem(name: &str) -> String {
-    name.trim_start_matches('/')
-        .replace(['/', '\\', ':'], "_")
+    name.trim_start_matches('/').replace(['/', '\\', ':'], "_")
 }

@@ -15,7 +15,11 @@ pub fn run_sample() -> Exit {
     };
     for preset in ["W8A8", "W4A4"] {
         output::line(&format!("\n{}, {preset}", sample.name));
-        let mut words = vec!["quantscope".into(), "eval".into(), sample.model.clone().into_os_string()];
+        let mut words = vec![
+            "quantscope".into(),
+            "eval".into(),
+            sample.model.clone().into_os_string(),
+        ];
         words.extend(["--data".into(), sample.data.data.clone().into_os_string()]);
         if let Some(calibration) = &sample.data.calibration {
             words.extend(["--calib".into(), calibration.clone().into_os_string()]);
@@ -32,6 +36,8 @@ pub fn run_sample() -> Exit {
             return exit;
         }
     }
-    output::line("\nWith a display, `quantscope` opens the window. `quantscope --help` lists the commands.");
+    output::line(
+        "\nWith a display, `quantscope` opens the window. `quantscope --help` lists the commands.",
+    );
     Exit::Done
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::data::DataError;
 use crate::jobs::Cancelled;
 use crate::model::{Layer, Node};
 
@@ -165,6 +166,12 @@ impl From<Cancelled> for RunError {
 
 impl From<candle_core::Error> for RunError {
     fn from(error: candle_core::Error) -> Self {
+        Self::message(error.to_string())
+    }
+}
+
+impl From<DataError> for RunError {
+    fn from(error: DataError) -> Self {
         Self::message(error.to_string())
     }
 }

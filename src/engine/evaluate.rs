@@ -131,7 +131,11 @@ pub fn evaluate_plan(
             .layers()
             .iter()
             .map(|layer| LayerErrors {
-                weight: layer.weights.quantized.as_ref().map(|quantized| quantized.errors),
+                weight: layer
+                    .weights
+                    .quantized
+                    .as_ref()
+                    .map(|quantized| quantized.errors),
                 ..LayerErrors::default()
             })
             .collect(),
@@ -152,7 +156,14 @@ pub fn evaluate_plan(
         evaluation.float_secs += started.elapsed().as_secs_f64();
         let started = Instant::now();
         let plan_outputs = if with_layers {
-            run_observed(executor, prepared, &batch, &float_layers, cancel, &mut evaluation)?
+            run_observed(
+                executor,
+                prepared,
+                &batch,
+                &float_layers,
+                cancel,
+                &mut evaluation,
+            )?
         } else {
             let held = run(executor, prepared, &batch, cancel)?;
             outputs_of(executor, &held, batch.len)?

@@ -137,10 +137,10 @@ impl Executor {
     /// # Errors
     /// A layer whose weight cannot be packed.
     pub fn prepare_float(&self) -> Result<PreparedPlan, RunError> {
-        self.prepare(&Plan::uniform(
-            self.layers.len(),
-            crate::plan::Widths::FLOAT,
-        ), None)
+        self.prepare(
+            &Plan::uniform(self.layers.len(), crate::plan::Widths::FLOAT),
+            None,
+        )
     }
 
     /// Quantizes and packs the weights of a plan, and places the input quantizers.
@@ -366,7 +366,12 @@ impl Executor {
         let mut reached = vec![false; self.graph.values().len()];
         reached[self.layers[id.index()].output.index()] = true;
         for node in self.graph.nodes() {
-            if node.inputs.iter().flatten().any(|input| reached[input.index()]) {
+            if node
+                .inputs
+                .iter()
+                .flatten()
+                .any(|input| reached[input.index()])
+            {
                 for output in &node.outputs {
                     reached[output.index()] = true;
                 }

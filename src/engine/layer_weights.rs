@@ -35,7 +35,10 @@ enum Packed {
     ConvTranspose(Arc<ConvTransposeWeights>),
     MatMul(Arc<MatMulWeights>),
     /// Forms without a kernel of their own go through the general operator.
-    Plain { weight: Tensor, bias: Option<Tensor> },
+    Plain {
+        weight: Tensor,
+        bias: Option<Tensor>,
+    },
 }
 
 impl LayerWeights {
@@ -152,7 +155,8 @@ fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, 
         values = quantized.dequantized;
         Some(WeightQuantization { errors })
     };
-    let packed = pack_values(graph, layer, &values).map_err(|error| RunError::layer(layer, error.to_string()))?;
+    let packed = pack_values(graph, layer, &values)
+        .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(LayerWeights { packed, quantized })
 }
 
@@ -188,7 +192,11 @@ fn pack_values(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, O
             },
             &[first, second],
         ) if *alpha == 1.0 && !computed_bias => {
-            let (inner, outer) = if *trans_b { (second, first) } else { (first, second) };
+            let (inner, outer) = if *trans_b {
+                (second, first)
+            } else {
+                (first, second)
+            };
             let bias = bias.map(|bias| bias.iter().map(|b| b * beta).collect::<Vec<f32>>());
             if bias.as_ref().is_some_and(|bias| bias.len() != outer) {
                 return plain(graph, layer, values);

@@ -48,11 +48,7 @@ impl Classification {
     }
 
     /// Counts a batch of logits `[len, classes]`; other shapes have no classes to count.
-    pub(super) fn add(
-        &mut self,
-        logits: &Tensor,
-        labels: &[Option<u32>],
-    ) -> Result<(), RunError> {
+    pub(super) fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
         let Some(classes) = class_count(logits) else {
             return Ok(());
         };
@@ -190,9 +186,15 @@ mod tests {
     fn equal_scores_count_for_the_first_class() {
         let mut counts = Classification::default();
         counts
-            .add(&logits(&[[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), &[Some(1), Some(1)])
+            .add(
+                &logits(&[[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]]),
+                &[Some(1), Some(1)],
+            )
             .unwrap();
-        assert_eq!((counts.labelled, counts.top1_hits, counts.top5_hits), (2, 1, 2));
+        assert_eq!(
+            (counts.labelled, counts.top1_hits, counts.top5_hits),
+            (2, 1, 2)
+        );
     }
 
     #[test]

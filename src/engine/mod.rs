@@ -1,8 +1,32 @@
 //! Runs graphs: kernels, executor, calibration, evaluation.
 
+mod activations;
+mod batches;
 mod error;
+mod evaluate;
+mod executor;
+mod forward;
 pub mod kernels;
+mod layer_weights;
+mod metrics;
 mod ops;
+mod quantize;
+mod ranges;
+mod sensitivity;
+mod slices;
 
+pub use activations::Activations;
+pub use batches::{Batch, Batches};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
+pub use evaluate::{Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan};
+pub use executor::{Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap};
+pub use forward::forward;
+pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
+pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
+pub use ranges::{Ranges, calibrate};
+pub use sensitivity::{
+    LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
+    sensitivity,
+};
+pub use slices::{compare, with_f32};

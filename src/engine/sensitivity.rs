@@ -176,7 +176,14 @@ pub fn sensitivity(
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
     let widths = request.widths.len();
-    let sweep = Sweep::prepare(executor, plan, ranges, request.subject, &request.widths, cancel)?;
+    let sweep = Sweep::prepare(
+        executor,
+        plan,
+        ranges,
+        request.subject,
+        &request.widths,
+        cancel,
+    )?;
     let float = executor.prepare_float()?;
     let downstream: Vec<Vec<bool>> = (0..executor.layers().len() as u32)
         .map(|index| executor.downstream(LayerId(index)))

@@ -29,3 +29,6 @@ pub use op::{
     Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,
 };
 pub use shape_inference::{Shapes, fixed_batch, infer_shapes, input_shape};
+
+#[cfg(test)]
+pub(crate) mod testing;

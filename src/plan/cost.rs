@@ -136,13 +136,34 @@ mod tests {
         }
         let layer = &layers_named(&["conv"])[0];
         for case in [
-            Case { widths: "f32/f32", size_bytes: 288 * 4 },
-            Case { widths: "f16/f32", size_bytes: 288 * 2 },
-            Case { widths: "8/f32", size_bytes: 288 + 8 * 4 },
-            Case { widths: "4/f32", size_bytes: 144 + 8 * 4 },
-            Case { widths: "3/f32", size_bytes: 108 + 8 * 4 },
-            Case { widths: "4/8", size_bytes: 144 + 8 * 4 + 5 },
-            Case { widths: "4/16", size_bytes: 144 + 8 * 4 + 6 },
+            Case {
+                widths: "f32/f32",
+                size_bytes: 288 * 4,
+            },
+            Case {
+                widths: "f16/f32",
+                size_bytes: 288 * 2,
+            },
+            Case {
+                widths: "8/f32",
+                size_bytes: 288 + 8 * 4,
+            },
+            Case {
+                widths: "4/f32",
+                size_bytes: 144 + 8 * 4,
+            },
+            Case {
+                widths: "3/f32",
+                size_bytes: 108 + 8 * 4,
+            },
+            Case {
+                widths: "4/8",
+                size_bytes: 144 + 8 * 4 + 5,
+            },
+            Case {
+                widths: "4/16",
+                size_bytes: 144 + 8 * 4 + 6,
+            },
         ] {
             let got = layer_cost(layer, &choice(case.widths)).size_bytes;
             assert_eq!(got, case.size_bytes, "{}", case.widths);

@@ -39,7 +39,9 @@ pub enum PlanError {
     #[error("not a plan file: {0}; expected JSON as written by `quantscope export --target plan`")]
     Malformed(String),
     /// The plan file is newer than this program.
-    #[error("plan version {found} is newer than {known}, the newest that this program reads; update quantscope")]
+    #[error(
+        "plan version {found} is newer than {known}, the newest that this program reads; update quantscope"
+    )]
     Version {
         /// Version in the file.
         found: u32,

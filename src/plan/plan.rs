@@ -99,7 +99,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError::NoMatch`] if a glob selects no layer.
-    pub fn assign(&mut self, layers: &[Layer], assignments: &[Assignment]) -> Result<(), PlanError> {
+    pub fn assign(
+        &mut self,
+        layers: &[Layer],
+        assignments: &[Assignment],
+    ) -> Result<(), PlanError> {
         for assignment in assignments {
             let mut matched = false;
             for (layer, choice) in layers.iter().zip(&mut self.layers) {

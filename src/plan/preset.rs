@@ -56,18 +56,78 @@ const fn preset(
 impl Preset {
     /// All presets in the order of the menu.
     pub const ALL: [Self; 12] = [
-        preset("F32", "Everything in float", Choice::F32, Choice::F32, false),
+        preset(
+            "F32",
+            "Everything in float",
+            Choice::F32,
+            Choice::F32,
+            false,
+        ),
         preset("F16", "Half precision", Choice::F16, Choice::F16, false),
         preset("BF16", "Brain float", Choice::Bf16, Choice::Bf16, false),
-        preset("W8A8", "8-bit weights and activations", Choice::Bits(8), Choice::Bits(8), false),
-        preset("W8A16", "8-bit weights, 16-bit activations", Choice::Bits(8), Choice::Bits(16), false),
-        preset("W4A16", "4-bit weights, 16-bit activations", Choice::Bits(4), Choice::Bits(16), false),
-        preset("W4A8", "4-bit weights, 8-bit activations", Choice::Bits(4), Choice::Bits(8), false),
-        preset("W4A8 ends 8", "W4A8 with the first and last layer at 8 bits", Choice::Bits(4), Choice::Bits(8), true),
-        preset("W4A4", "4-bit weights and activations", Choice::Bits(4), Choice::Bits(4), false),
-        preset("W4A4 ends 8", "W4A4 with the first and last layer at 8 bits", Choice::Bits(4), Choice::Bits(4), true),
-        preset("W8", "8-bit weights only", Choice::Bits(8), Choice::F32, false),
-        preset("W4", "4-bit weights only", Choice::Bits(4), Choice::F32, false),
+        preset(
+            "W8A8",
+            "8-bit weights and activations",
+            Choice::Bits(8),
+            Choice::Bits(8),
+            false,
+        ),
+        preset(
+            "W8A16",
+            "8-bit weights, 16-bit activations",
+            Choice::Bits(8),
+            Choice::Bits(16),
+            false,
+        ),
+        preset(
+            "W4A16",
+            "4-bit weights, 16-bit activations",
+            Choice::Bits(4),
+            Choice::Bits(16),
+            false,
+        ),
+        preset(
+            "W4A8",
+            "4-bit weights, 8-bit activations",
+            Choice::Bits(4),
+            Choice::Bits(8),
+            false,
+        ),
+        preset(
+            "W4A8 ends 8",
+            "W4A8 with the first and last layer at 8 bits",
+            Choice::Bits(4),
+            Choice::Bits(8),
+            true,
+        ),
+        preset(
+            "W4A4",
+            "4-bit weights and activations",
+            Choice::Bits(4),
+            Choice::Bits(4),
+            false,
+        ),
+        preset(
+            "W4A4 ends 8",
+            "W4A4 with the first and last layer at 8 bits",
+            Choice::Bits(4),
+            Choice::Bits(4),
+            true,
+        ),
+        preset(
+            "W8",
+            "8-bit weights only",
+            Choice::Bits(8),
+            Choice::F32,
+            false,
+        ),
+        preset(
+            "W4",
+            "4-bit weights only",
+            Choice::Bits(4),
+            Choice::F32,
+            false,
+        ),
     ];
 
     /// Finds a preset by name, upper or lower case.

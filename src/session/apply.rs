@@ -65,7 +65,9 @@ impl Session {
         let pools = self.pools.clone();
         self.halted = false;
         self.jobs.opening_data.start(&self.wake, move |_| {
-            pools.interactive.install(|| OpenData::open(&model, request))
+            pools
+                .interactive
+                .install(|| OpenData::open(&model, request))
         });
     }
 
@@ -92,7 +94,11 @@ impl Session {
 
     fn import_plan(&mut self, path: PathBuf) {
         let Some(model) = self.model.clone() else {
-            self.tell(Severity::Error, "Import plan", "Open the plan's model first".to_owned());
+            self.tell(
+                Severity::Error,
+                "Import plan",
+                "Open the plan's model first".to_owned(),
+            );
             return;
         };
         self.jobs.files.start(&self.wake, move |_| {
@@ -103,7 +109,11 @@ impl Session {
 
     fn export_plan(&mut self, path: PathBuf) {
         let Some(file) = self.plan_file(&self.plan) else {
-            self.tell(Severity::Error, "Export plan", "Open a model first".to_owned());
+            self.tell(
+                Severity::Error,
+                "Export plan",
+                "Open a model first".to_owned(),
+            );
             return;
         };
         self.jobs.files.start(&self.wake, move |_| {
@@ -121,7 +131,11 @@ impl Session {
 
     fn save_project(&mut self, path: PathBuf) {
         let Some(project) = self.project_file() else {
-            self.tell(Severity::Error, "Save project", "Open a model first".to_owned());
+            self.tell(
+                Severity::Error,
+                "Save project",
+                "Open a model first".to_owned(),
+            );
             return;
         };
         let fingerprint = self.plan_fingerprint.clone();
@@ -205,7 +219,8 @@ impl Session {
             self.tell(
                 Severity::Error,
                 "Sensitivity",
-                "Activations need ranges: wait until calibration has ended, or press Run".to_owned(),
+                "Activations need ranges: wait until calibration has ended, or press Run"
+                    .to_owned(),
             );
             return;
         }
@@ -214,7 +229,14 @@ impl Session {
         self.jobs.sensitivity.start(&self.wake, move |context| {
             pools.background.install(|| {
                 let batches = data.evaluation.in_batches_of(16);
-                work::run_sensitivity(context, &model, &batches, &plan, ranges.as_deref(), &request)
+                work::run_sensitivity(
+                    context,
+                    &model,
+                    &batches,
+                    &plan,
+                    ranges.as_deref(),
+                    &request,
+                )
             })
         });
     }

@@ -125,7 +125,12 @@ fn inspect_activation(
 ) -> Result<ActivationInspection, RunError> {
     let layer = &model.layers()[id.index()];
     let clip = ranges.range(layer, spec)?;
-    let unseen = || RunError::layer(layer, "its input was not seen during calibration".to_owned());
+    let unseen = || {
+        RunError::layer(
+            layer,
+            "its input was not seen during calibration".to_owned(),
+        )
+    };
     let observer = ranges.observer(layer.input).ok_or_else(unseen)?;
     let histogram = observer.histogram().cloned().ok_or_else(unseen)?;
     let candidates = [

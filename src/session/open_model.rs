@@ -63,7 +63,12 @@ impl OpenModel {
 
     /// All float parameters.
     pub fn parameters(&self) -> u64 {
-        self.other_parameters + self.layers().iter().map(|layer| layer.parameters).sum::<u64>()
+        self.other_parameters
+            + self
+                .layers()
+                .iter()
+                .map(|layer| layer.parameters)
+                .sum::<u64>()
     }
 
     /// Multiply–accumulates of one sample in all layers whose shapes are known.

@@ -58,7 +58,8 @@ impl Session {
         let Opened { model, data } = opened;
         let plan = Plan::uniform(model.layers().len(), crate::plan::Widths::FLOAT);
         // The plan that a newcomer sees first: 8 bits everywhere.
-        let plan = Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
+        let plan =
+            Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
         self.close_data();
         self.sensitivity = None;
         self.undo = UndoStack::default();
@@ -406,7 +407,8 @@ impl Session {
     }
 
     fn start_evaluation(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
-        let (plan, ranges, reference) = (self.plan.clone(), self.ranges.clone(), self.float.clone());
+        let (plan, ranges, reference) =
+            (self.plan.clone(), self.ranges.clone(), self.float.clone());
         let pools = self.pools.clone();
         self.jobs.evaluation.start(&self.wake, move |context| {
             pools.interactive.install(|| {
@@ -430,7 +432,10 @@ impl Session {
         let (plan, pools) = (self.plan.clone(), self.pools.clone());
         self.jobs.local_errors.start(&self.wake, move |context| {
             pools.background.install(|| {
-                let batches = data.calibration.spread(LOCAL_ERROR_SAMPLES).in_batches_of(16);
+                let batches = data
+                    .calibration
+                    .spread(LOCAL_ERROR_SAMPLES)
+                    .in_batches_of(16);
                 work::run_local_errors(
                     context,
                     &model,

@@ -177,10 +177,11 @@ impl ProjectFile {
                 *inner = full.strip_prefix(folder).unwrap_or(&full).to_owned();
             });
         }
-        let json = serde_json::to_string_pretty(&stored).map_err(|error| SessionError::Malformed {
-            path: path.to_owned(),
-            reason: format!("the project cannot be written as JSON: {error}"),
-        })?;
+        let json =
+            serde_json::to_string_pretty(&stored).map_err(|error| SessionError::Malformed {
+                path: path.to_owned(),
+                reason: format!("the project cannot be written as JSON: {error}"),
+            })?;
         write_atomically(path, json.as_bytes())
     }
 
@@ -203,7 +204,11 @@ impl ProjectFile {
                     "project version {version} is newer than {PROJECT_VERSION}; update quantscope"
                 )));
             }
-            None => return Err(malformed("not a project file: it has no version".to_owned())),
+            None => {
+                return Err(malformed(
+                    "not a project file: it has no version".to_owned(),
+                ));
+            }
         }
         let mut project: Self = serde_json::from_value(value)
             .map_err(|error| malformed(format!("not a project file: {error}")))?;

@@ -157,7 +157,10 @@ pub(super) struct Opened {
 }
 
 /// Opens a model, and data with it where asked.
-pub(super) fn open(path: &std::path::Path, data: Option<DataRequest>) -> Result<Opened, SessionError> {
+pub(super) fn open(
+    path: &std::path::Path,
+    data: Option<DataRequest>,
+) -> Result<Opened, SessionError> {
     let model = Arc::new(OpenModel::open(path)?);
     let data = data.map(|request| OpenData::open(&model, request));
     Ok(Opened { model, data })

@@ -22,7 +22,7 @@ pub(super) fn einsum(equation: &str, inputs: &Inputs<'_>) -> Result<Tensor, OpEr
     let (terms, output) = parse(equation, inputs)?;
     for (index, labels) in terms.into_iter().enumerate() {
         inputs.expect_type(index, DType::F32, "f32")?;
-        operands.push(Operand::new(inputs.required(index)?, labels)?);
+        operands.push(Operand::new(inputs.required(index)?, &labels)?);
     }
     let sizes = label_sizes(equation, &operands)?;
     if let Some(label) = output.iter().find(|label| !sizes.contains_key(label)) {
@@ -142,7 +142,7 @@ struct Operand {
 
 impl Operand {
     /// Takes the diagonal where a label is repeated.
-    fn new(x: &Tensor, labels: Labels) -> Result<Self, OpError> {
+    fn new(x: &Tensor, labels: &[char]) -> Result<Self, OpError> {
         let whole = View::of(x.dims());
         let mut distinct = Labels::new();
         let mut diagonal = View {

@@ -182,14 +182,13 @@ pub(super) fn split(
     let x = inputs.required(0)?;
     let axis = axis_index(axis, x.rank())?;
     let length = x.dims()[axis];
-    let lengths = match inputs.optional(1) {
-        Some(_) => inputs.lengths(1)?,
-        None => {
-            let part = length.div_ceil(output_count.max(1));
-            (0..output_count)
-                .map(|index| part.min(length.saturating_sub(index * part)))
-                .collect()
-        }
+    let lengths = if inputs.optional(1).is_some() {
+        inputs.lengths(1)?
+    } else {
+        let part = length.div_ceil(output_count.max(1));
+        (0..output_count)
+            .map(|index| part.min(length.saturating_sub(index * part)))
+            .collect()
     };
     let sum = lengths
         .iter()

@@ -1,6 +1,6 @@
 //! Functions of one `f32` without branches, so that loops over them vectorise.
 
-use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
 /// `e^x` with a relative error below 2·10⁻⁷.
 ///
@@ -23,7 +23,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     p = p * r * r + r + 1.0;
     // The power of two is applied in two halves, so that neither leaves the normal range.
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
@@ -47,7 +47,7 @@ fn power_of_two(n: i32) -> f32 {
 #[inline]
 pub(super) fn erf(x: f32) -> f32 {
     const P: [f32; 8] = [
-        1.128_379_2,
+        FRAC_2_SQRT_PI,
         -0.376_126_38,
         0.112_837_83,
         -0.026_865_438,
@@ -94,7 +94,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 #[inline]
 pub(super) fn gelu_tanh(x: f32) -> f32 {
     /// `2·√(2/π)`.
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
     x * sigmoid(TWICE_ROOT * (x + 0.044_715 * x * x * x))
 }
 

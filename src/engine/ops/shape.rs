@@ -56,7 +56,7 @@ fn reshape_target(from: &[usize], target: &[i64], allow_zero: bool) -> Result<Ve
     let elements: usize = from.iter().product();
     let known = checked_elements(&shape)?;
     if let Some(axis) = inferred {
-        if known == 0 || elements % known != 0 {
+        if known == 0 || !elements.is_multiple_of(known) {
             return Err(refuse());
         }
         shape[axis] = elements / known;

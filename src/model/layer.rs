@@ -232,19 +232,51 @@ mod tests {
             .collect()
     }
 
+    /// What one node is expected to be described as.
+    struct Expected<'a> {
+        channel_axis: usize,
+        groups: usize,
+        parameters: u64,
+        macs: u64,
+        output: &'a [usize],
+    }
+
+    #[track_caller]
+    fn check(op: Op, input: &[usize], weight: &[usize], bias: usize, expected: &Expected<'_>) {
+        let name = format!("{op:?}");
+        let layers = single(op, &batched(input), weight, bias);
+        let [layer] = layers.as_slice() else {
+            panic!("{name}: {} layers", layers.len());
+        };
+        assert_eq!(layer.name, "the node");
+        assert_eq!(layer.weight_shape, weight, "{name}");
+        assert_eq!(layer.channel_axis, expected.channel_axis, "{name}");
+        assert_eq!(layer.groups, expected.groups, "{name}");
+        assert_eq!(layer.parameters, expected.parameters, "{name}");
+        assert_eq!(layer.macs, Some(expected.macs), "{name}");
+        let output = layer.output_shape.as_deref();
+        assert_eq!(output, Some(expected.output), "{name}");
+    }
+
     #[test]
-    fn describes_each_kind_of_layer() {
-        struct Case {
-            op: Op,
-            input: Vec<Dim>,
-            weight: Vec<usize>,
-            bias: usize,
-            channel_axis: usize,
-            groups: usize,
-            parameters: u64,
-            macs: u64,
-            output: Vec<usize>,
-        }
+    fn describes_convolutions() {
+        let mut expected = Expected {
+            channel_axis: 0,
+            groups: 1,
+            parameters: 6 * 4 * 9 + 6,
+            macs: 6 * 16 * 36,
+            output: &[1, 6, 4, 4],
+        };
+        let image = [4, 8, 8];
+        check(Op::Conv(conv(1)), &image, &[6, 4, 3, 3], 6, &expected);
+        expected = Expected {
+            groups: 4,
+            parameters: 8 * 9 + 8,
+            macs: 8 * 16 * 9,
+            output: &[1, 8, 4, 4],
+            ..expected
+        };
+        check(Op::Conv(conv(4)), &image, &[8, 1, 3, 3], 8, &expected);
         let transpose = |groups| {
             Op::ConvTranspose(ConvTranspose {
                 conv: Conv {
@@ -255,6 +287,22 @@ mod tests {
                 output_shape: None,
             })
         };
+        expected = Expected {
+            channel_axis: 1,
+            groups: 1,
+            parameters: 4 * 6 * 4 + 6,
+            macs: 256 * 6 * 4,
+            output: &[1, 6, 16, 16],
+        };
+        check(transpose(1), &image, &[4, 6, 2, 2], 6, &expected);
+        expected.groups = 2;
+        expected.parameters = 4 * 3 * 4 + 6;
+        expected.macs = 256 * 3 * 4;
+        check(transpose(2), &image, &[4, 3, 2, 2], 6, &expected);
+    }
+
+    #[test]
+    fn describes_matrix_products() {
         let gemm = |trans_b| Op::Gemm {
             alpha: 1.0,
             beta: 1.0,
@@ -264,129 +312,26 @@ mod tests {
         let einsum = |equation: &str| Op::Einsum {
             equation: equation.to_owned(),
         };
-        let case = |op,
-                    input,
-                    weight: &[usize],
-                    bias,
-                    axis,
-                    groups,
-                    parameters,
-                    macs,
-                    output: &[usize]| Case {
-            op,
-            input,
-            weight: weight.to_vec(),
-            bias,
-            channel_axis: axis,
-            groups,
-            parameters,
-            macs,
-            output: output.to_vec(),
+        let mut expected = Expected {
+            channel_axis: 0,
+            groups: 1,
+            parameters: 650,
+            macs: 640,
+            output: &[1, 10],
         };
-        let cases = [
-            case(
-                Op::Conv(conv(1)),
-                batched(&[4, 8, 8]),
-                &[6, 4, 3, 3],
-                6,
-                0,
-                1,
-                222,
-                6 * 16 * 36,
-                &[1, 6, 4, 4],
-            ),
-            case(
-                Op::Conv(conv(4)),
-                batched(&[4, 8, 8]),
-                &[8, 1, 3, 3],
-                8,
-                0,
-                4,
-                80,
-                8 * 16 * 9,
-                &[1, 8, 4, 4],
-            ),
-            case(
-                transpose(1),
-                batched(&[4, 8, 8]),
-                &[4, 6, 2, 2],
-                6,
-                1,
-                1,
-                102,
-                256 * 24,
-                &[1, 6, 16, 16],
-            ),
-            case(
-                transpose(2),
-                batched(&[4, 8, 8]),
-                &[4, 3, 2, 2],
-                6,
-                1,
-                2,
-                54,
-                256 * 12,
-                &[1, 6, 16, 16],
-            ),
-            case(
-                gemm(true),
-                batched(&[64]),
-                &[10, 64],
-                10,
-                0,
-                1,
-                650,
-                640,
-                &[1, 10],
-            ),
-            case(
-                gemm(false),
-                batched(&[64]),
-                &[64, 10],
-                10,
-                1,
-                1,
-                650,
-                640,
-                &[1, 10],
-            ),
-            case(
-                einsum("bij, jk -> bik"),
-                batched(&[5, 64]),
-                &[64, 10],
-                0,
-                1,
-                1,
-                640,
-                3200,
-                &[1, 5, 10],
-            ),
-            case(
-                einsum("...j,kj->...k"),
-                batched(&[5, 64]),
-                &[10, 64],
-                0,
-                0,
-                1,
-                640,
-                3200,
-                &[1, 5, 10],
-            ),
-        ];
-        for case in cases {
-            let name = format!("{:?}", case.op);
-            let layers = single(case.op, &case.input, &case.weight, case.bias);
-            let [layer] = layers.as_slice() else {
-                panic!("{name}: {} layers", layers.len());
-            };
-            assert_eq!(layer.name, "the node");
-            assert_eq!(layer.weight_shape, case.weight, "{name}");
-            assert_eq!(layer.channel_axis, case.channel_axis, "{name}");
-            assert_eq!(layer.groups, case.groups, "{name}");
-            assert_eq!(layer.parameters, case.parameters, "{name}");
-            assert_eq!(layer.macs, Some(case.macs), "{name}");
-            assert_eq!(layer.output_shape, Some(case.output), "{name}");
-        }
+        check(gemm(true), &[64], &[10, 64], 10, &expected);
+        expected.channel_axis = 1;
+        check(gemm(false), &[64], &[64, 10], 10, &expected);
+        expected = Expected {
+            parameters: 640,
+            macs: 5 * 640,
+            output: &[1, 5, 10],
+            ..expected
+        };
+        check(Op::MatMul, &[5, 64], &[64, 10], 0, &expected);
+        check(einsum("bij, jk -> bik"), &[5, 64], &[64, 10], 0, &expected);
+        expected.channel_axis = 0;
+        check(einsum("...j,kj->...k"), &[5, 64], &[10, 64], 0, &expected);
     }
 
     #[test]

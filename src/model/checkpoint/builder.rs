@@ -71,7 +71,7 @@ impl<'a> NetBuilder<'a> {
         let &[channels, in_per_group, kh, kw] = weight.dims() else {
             return mismatch(&weight_name, weight.dims(), "[out, in / groups, kh, kw]");
         };
-        if in_per_group == 0 || channels == 0 || x.channels % in_per_group != 0 {
+        if in_per_group == 0 || channels == 0 || !x.channels.is_multiple_of(in_per_group) {
             let expected = format!("the weight of a convolution of {} channels", x.channels);
             return mismatch(&weight_name, weight.dims(), &expected);
         }

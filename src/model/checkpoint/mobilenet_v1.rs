@@ -1,4 +1,4 @@
-//! MobileNetV1 (Howard et al. 2017) under the names of common PyTorch versions.
+//! `MobileNetV1` (Howard et al. 2017) under the names of common PyTorch versions.
 
 use super::builder::{Activation, Built, Feature, NetBuilder};
 use super::state_dict::StateDict;
@@ -7,7 +7,7 @@ use crate::model::graph::GraphBuilder;
 /// Depthwise-separable blocks of the network for ImageNet.
 const IMAGENET_BLOCKS: usize = 13;
 
-/// Module names of one convolution with its BatchNorm.
+/// Module names of one convolution with its `BatchNormalization`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ConvNames {
     conv: String,
@@ -25,7 +25,7 @@ impl ConvNames {
     }
 }
 
-/// A MobileNetV1 that was recognised from tensor names and shapes.
+/// A `MobileNetV1` that was recognised from tensor names and shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Spec {
     stem: ConvNames,
@@ -50,7 +50,7 @@ pub(crate) fn recognise(state: &StateDict) -> Option<Spec> {
     (is_separable && !spec.blocks.is_empty()).then_some(spec)
 }
 
-/// `stage1.0.0`, `stage1.1.{0,1,3,4}`, … with LeakyReLU: the RetinaFace backbone.
+/// `stage1.0.0`, `stage1.1.{0,1,3,4}`, … with `LeakyRelu`: the `RetinaFace` backbone.
 fn staged(state: &StateDict) -> Option<Spec> {
     let [_, channels, ..] = state.conv_shape("stage1.0.0")?;
     let blocks = (1..=3).flat_map(|stage| {
@@ -68,7 +68,7 @@ fn staged(state: &StateDict) -> Option<Spec> {
     })
 }
 
-/// `model.0.0`, `model.1.{0,1,3,4}`, … with ReLU.
+/// `model.0.0`, `model.1.{0,1,3,4}`, … with `Relu`.
 fn sequential(state: &StateDict) -> Option<Spec> {
     let [_, channels, ..] = state.conv_shape("model.0.0")?;
     let blocks = 1..state.count_modules("model.");

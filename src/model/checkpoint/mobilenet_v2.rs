@@ -1,4 +1,4 @@
-//! MobileNetV2 (Sandler et al. 2018) under torchvision's names, any width.
+//! `MobileNetV2` (Sandler et al. 2018) under torchvision's names, any width.
 
 use super::builder::{Activation, Built, Feature, NetBuilder};
 use super::state_dict::StateDict;
@@ -7,7 +7,7 @@ use crate::model::graph::GraphBuilder;
 /// Stride of each inverted residual block (table 2 of the paper, for 224×224).
 const STRIDES: [usize; 17] = [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1];
 
-/// A MobileNetV2 that was recognised from tensor names and shapes.
+/// A `MobileNetV2` that was recognised from tensor names and shapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
     channels: usize,

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use self::state_dict::StateDict;
 use super::error::{LoadError, LoadErrorKind};
 use super::graph::{Graph, GraphBuilder, Metadata, ModelFormat};
+use super::onnx::{file_name, hexadecimal};
 
 /// Tensor names that an error message quotes.
 const NAMES_IN_MESSAGE: usize = 8;
@@ -63,11 +64,7 @@ fn read(
         let state = StateDict::new(tensors(&bytes)?);
         let (architecture, builder) = build(&state)?;
         let metadata = Metadata {
-            name: path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
+            name: file_name(path),
             format,
             sha256: hexadecimal(&Sha256::digest(&bytes)),
             producer: None,
@@ -143,10 +140,6 @@ fn quoted(names: &[&str]) -> String {
         list.push("…".to_owned());
     }
     list.join(", ")
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Objects are only described, never constructed: no code of the file is looked up or run.
 //! They live in one list and refer to each other by index, so that neither memory nor the depth of
 //! recursion depends on how a hostile file nests them.
-//! Opcodes: CPython `Lib/pickletools.py`, protocols 0 to 5.
+//! Opcodes: `CPython` `Lib/pickletools.py`, protocols 0 to 5.
 
 use std::collections::BTreeMap;
 

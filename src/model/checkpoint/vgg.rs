@@ -1,4 +1,4 @@
-//! VGG (Simonyan and Zisserman 2014) under torchvision's names, with or without BatchNorm.
+//! VGG (Simonyan and Zisserman 2014) under torchvision's names, with or without `BatchNormalization`.
 
 use super::builder::{Built, NetBuilder};
 use super::state_dict::StateDict;

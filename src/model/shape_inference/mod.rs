@@ -593,6 +593,11 @@ mod tests {
         };
         check(pad.clone(), &[x(), Ints(&[0, 1, 2, 0, 0, -1])], &[2, 4, 5]);
         check(pad, &[x(), Ints(&[1, 2]), Absent, Ints(&[-1])], &[2, 3, 7]);
+    }
+
+    #[test]
+    fn selections() {
+        let x = || Shape(&[2, 3, 4]);
         check(
             Op::Slice,
             &[Shape(&[10]), Ints(&[-3]), Ints(&[i64::MAX])],

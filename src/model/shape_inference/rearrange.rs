@@ -229,15 +229,14 @@ pub(super) fn split(inputs: &Inputs<'_>, axis: i64) -> Inferred<Vec<Vec<usize>>>
     let shape = inputs.shape(0)?;
     let axis = normalized_axis(axis, shape.len())?;
     let parts = inputs.node.outputs.len();
-    let lengths = match inputs.optional_integers(1)? {
-        Some(integers) => lengths(integers)?,
-        None => {
-            // Equal parts; the last is shorter if the length does not divide (ONNX Split-18).
-            let part = shape[axis].div_ceil(parts.max(1));
-            (0..parts)
-                .map(|index| part.min(shape[axis].saturating_sub(index.saturating_mul(part))))
-                .collect()
-        }
+    let lengths = if let Some(integers) = inputs.optional_integers(1)? {
+        lengths(integers)?
+    } else {
+        // Equal parts; the last is shorter if the length does not divide (ONNX Split-18).
+        let part = shape[axis].div_ceil(parts.max(1));
+        (0..parts)
+            .map(|index| part.min(shape[axis].saturating_sub(index.saturating_mul(part))))
+            .collect()
     };
     let total = lengths
         .iter()

@@ -436,7 +436,7 @@ def export(network, name):
         dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}})
     model = onnx.load_model_from_string(buffer.getvalue())
     onnx.checker.check_model(model, full_check=True)
-    onnx.helper.set_model_props(model, {"classes": ",".join(CLASSES), "preprocessing": f"RGB / 255, mean {MEAN}, std {STD}"})
+    onnx.helper.set_model_props(model, {"classes": ",".join(CLASSES), "preprocessing": "imagenet"})
     onnx.save_model(model, HERE / f"{name}.onnx")
     state = {k: v.contiguous() for k, v in network.state_dict().items()}
     save_file(state, HERE / f"{name}.safetensors", metadata={"format": "pt"})

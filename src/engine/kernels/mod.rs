@@ -37,7 +37,7 @@ pub use resize::resize;
 use candle_core::{CpuStorage, Layout, Result, bail};
 
 /// Largest number of elements that a kernel allocates for one tensor.
-const MAX_ELEMENTS: usize = 1 << 31;
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// Product of `dims`.
 ///

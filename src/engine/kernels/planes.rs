@@ -30,22 +30,38 @@ pub(super) struct Tile {
     pub start: usize,
 }
 
-/// Plans the layout of `channels` and checks that its buffer may be allocated.
+/// Largest number of elements of a kernel; each of them is visited for every output.
+const MAX_KERNEL_LEN: usize = 1 << 20;
+
+/// Plans the layout of `channels` and checks that it may be allocated.
 ///
 /// # Errors
-/// A padded input above the largest tensor that the kernels allocate.
+/// A kernel, a padded input or an output that is too large.
 pub(super) fn planned(
     windows: &Windows,
     tile_width: usize,
     channels: usize,
 ) -> Result<ShiftedPlanes> {
+    let kernel_len = windows.kernel[0].checked_mul(windows.kernel[1]);
+    if kernel_len.is_none_or(|len| len > MAX_KERNEL_LEN) {
+        bail!(
+            "kernel {:?} has more than {MAX_KERNEL_LEN} elements",
+            windows.kernel
+        );
+    }
+    checked_len(&windows.output)?;
     let layout = ShiftedPlanes::new(windows, tile_width);
     let len = layout
         .as_ref()
         .and_then(|layout| layout.buffer_len(channels));
     match (layout, len) {
         (Some(layout), Some(len)) if checked_len(&[len]).is_ok() => Ok(layout),
-        _ => bail!("padded input of {windows:?} is too large"),
+        _ => bail!(
+            "an input {:?} with pads {:?} and dilations {:?} is too large",
+            windows.input,
+            windows.pads,
+            windows.dilations
+        ),
     }
 }
 

@@ -359,4 +359,57 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn attributes_that_would_exhaust_memory_are_refused() -> Result<()> {
+        let x = Tensor::zeros(
+            (1, 1, 4, 4),
+            candle_core::DType::F32,
+            &candle_core::Device::Cpu,
+        )?;
+        let plain = PoolGeometry {
+            kernel: [2, 2],
+            strides: [1, 1],
+            pads: [0; 4],
+            dilations: [1, 1],
+            ceil_mode: true,
+            count_include_pad: true,
+        };
+        let huge = 1 << 40;
+        for geometry in [
+            PoolGeometry {
+                pads: [huge; 4],
+                ..plain
+            },
+            PoolGeometry {
+                kernel: [huge, 1],
+                pads: [huge, 0, 0, 0],
+                ..plain
+            },
+            PoolGeometry {
+                dilations: [huge, huge],
+                pads: [huge; 4],
+                ..plain
+            },
+            PoolGeometry {
+                pads: [usize::MAX; 4],
+                ..plain
+            },
+            PoolGeometry {
+                kernel: [usize::MAX, 2],
+                dilations: [usize::MAX, 1],
+                ..plain
+            },
+        ] {
+            assert!(max_pool2d(&x, &geometry).is_err(), "{geometry:?}");
+            assert!(average_pool2d(&x, &geometry).is_err(), "{geometry:?}");
+        }
+        let empty = x.narrow(0, 0, 0)?;
+        let padded = PoolGeometry {
+            pads: [huge; 4],
+            ..plain
+        };
+        assert!(max_pool2d(&empty, &padded).is_err());
+        Ok(())
+    }
 }

@@ -91,6 +91,9 @@ pub fn apply(ctx: &egui::Context) {
         style.spacing.button_padding = vec2(8.0, 3.0);
         style.spacing.interact_size.y = 22.0;
         style.spacing.combo_width = 70.0;
+        if let Some(small) = style.text_styles.get_mut(&egui::TextStyle::Small) {
+            small.size = 11.0;
+        }
         style.interaction.tooltip_delay = 0.35;
         style.visuals.indent_has_left_vline = false;
         for widget in [
@@ -104,7 +107,7 @@ pub fn apply(ctx: &egui::Context) {
         }
     });
     ctx.style_mut_of(Theme::Light, |style| {
-        set_visuals(&mut style.visuals, &LIGHT)
+        set_visuals(&mut style.visuals, &LIGHT);
     });
     ctx.style_mut_of(Theme::Dark, |style| set_visuals(&mut style.visuals, &DARK));
 }

@@ -9,7 +9,7 @@ use crate::ui::{format, theme};
 /// Least width of a card in points.
 const CARD_WIDTH: f32 = 148.0;
 /// Height of a card's content in points.
-const CARD_HEIGHT: f32 = 62.0;
+const CARD_HEIGHT: f32 = 56.0;
 
 /// One number with its name and a line below it.
 struct Card {
@@ -25,8 +25,7 @@ pub(super) fn cards_ui(ui: &mut egui::Ui, session: &Session) {
     let cards = cards(ui, session);
     let spacing = ui.spacing().item_spacing.x;
     let width = ui.available_width();
-    let columns = (((width + spacing) / (CARD_WIDTH + spacing)).floor() as usize)
-        .clamp(1, cards.len().max(1));
+    let columns = columns_for(width, spacing, cards.len());
     let card_width = (width - spacing * (columns - 1) as f32) / columns as f32;
     for row in cards.chunks(columns) {
         ui.horizontal(|ui| {
@@ -35,6 +34,13 @@ pub(super) fn cards_ui(ui: &mut egui::Ui, session: &Session) {
             }
         });
     }
+}
+
+/// As many columns as fit, but no more than fill the rows evenly.
+fn columns_for(width: f32, spacing: f32, cards: usize) -> usize {
+    let fit = ((width + spacing) / (CARD_WIDTH + spacing)).floor() as usize;
+    let fit = fit.clamp(1, cards.max(1));
+    cards.div_ceil(cards.div_ceil(fit).max(1)).max(1)
 }
 
 fn card_ui(ui: &mut egui::Ui, card: &Card, width: f32) {
@@ -238,6 +244,13 @@ fn detail(metrics: &Classification, samples: usize, total: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_cards_are_filled_evenly() {
+        for (width, expected) in [(1200.0, 5), (500.0, 3), (330.0, 2), (100.0, 1), (2000.0, 9)] {
+            assert_eq!(columns_for(width, 8.0, 9), expected, "{width}");
+        }
+    }
 
     #[test]
     fn the_detail_tells_interval_and_samples() {

@@ -1,6 +1,6 @@
 //! One layer in detail: its choice, its numbers and its distributions.
 
-use egui::{ComboBox, DragValue, RichText, ScrollArea};
+use egui::{ComboBox, DragValue, Label, RichText, ScrollArea, Sense, vec2};
 
 use super::inspector_plots::{
     InspectorPlots, activation_plot_ui, channel_plot_ui, error_plot_ui, weight_plot_ui,
@@ -55,7 +55,7 @@ pub(crate) fn inspector_ui(
 
 fn head_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, selected: usize) {
     let weak = theme::palette(ui).weak;
-    ui.add(egui::Label::new(RichText::new(layer.name.as_str()).strong().size(15.0)).wrap());
+    ui.add(Label::new(RichText::new(layer.name.as_str()).strong().size(15.0)).wrap());
     let output = layer
         .output_shape
         .as_deref()
@@ -105,7 +105,9 @@ fn choice_ui<T: PartialEq + Clone>(
         .find(|(option, _)| option == current)
         .map_or_else(|| "other".to_owned(), |(_, text)| text.clone());
     ui.horizontal(|ui| {
-        ui.label(short);
+        let (rect, _) =
+            ui.allocate_exact_size(vec2(76.0, ui.spacing().interact_size.y), Sense::hover());
+        ui.put(rect, Label::new(short).halign(egui::Align::Min));
         let response = ComboBox::from_id_salt(name)
             .selected_text(text)
             .width((ui.available_width() - 8.0).clamp(80.0, 190.0))

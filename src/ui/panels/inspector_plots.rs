@@ -6,6 +6,7 @@ use egui_plot::{
     Span, VLine,
 };
 
+use super::plot_axes::quiet_plot;
 use crate::model::Layer;
 use crate::quant::{Grid, Histogram, Range};
 use crate::session::{ActivationInspection, Inspection};
@@ -34,13 +35,11 @@ struct DraggedClip {
     upper: bool,
 }
 
-fn plot(id: &'static str, x: &'static str, y: &'static str) -> Plot<'static> {
-    Plot::new(id)
+fn plot(ui: &egui::Ui, id: &'static str, x: &'static str, y: &'static str) -> Plot<'static> {
+    quiet_plot(id, theme::palette(ui))
         .height(HEIGHT)
-        .allow_scroll(false)
         .x_axis_label(x)
         .y_axis_label(y)
-        .y_axis_min_width(28.0)
         .y_axis_formatter(|mark, _| short_axis(mark.value))
         .label_formatter(|position| match position {
             HoverPosition::NearDataPoint {
@@ -150,7 +149,7 @@ pub(super) fn weight_plot_ui(
         ui.label(RichText::new(text).small().color(palette.weak));
     }
     let log = view.log_counts;
-    plot("weight distribution", "weight", counts_label(log)).show(ui, |plot| {
+    plot(ui, "weight distribution", "weight", counts_label(log)).show(ui, |plot| {
         let [values, lines, ..] = palette.series;
         if let Some(histogram) = &weight.histogram {
             plot.bar_chart(bars("weights", histogram, values, log));
@@ -172,7 +171,7 @@ pub(super) fn error_plot_ui(ui: &mut egui::Ui, inspection: &Inspection) {
     };
     ui.label(RichText::new("Error of the weight").strong());
     let color = theme::palette(ui).series[3];
-    plot("weight error", "w − ŵ", "count")
+    plot(ui, "weight error", "w − ŵ", "count")
         .height(110.0)
         .show(ui, |plot| {
             plot.bar_chart(bars("errors", histogram, color, false));
@@ -201,7 +200,7 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
         .map(|channel| f64::from(channel.max()))
         .collect();
     let color = theme::palette(ui).series[2];
-    plot("channel ranges", "output channel", "weight")
+    plot(ui, "channel ranges", "output channel", "weight")
         .height(120.0)
         .show(ui, |plot| {
             plot.add(
@@ -232,6 +231,7 @@ pub(super) fn activation_plot_ui(
         .map_or(clip, |dragged| (dragged.min, dragged.max));
     let held = view.dragged.is_some();
     let response = plot(
+        ui,
         "activation distribution",
         "input activation",
         counts_label(log),

@@ -1,6 +1,6 @@
 //! The table of layers: what each is, and what the plan does with it.
 
-use egui::{Label, RichText, ScrollArea, Sense, TextEdit, vec2};
+use egui::{Align, Label, Layout, RichText, ScrollArea, Sense, TextEdit, vec2};
 use egui_extras::{Column, TableBuilder, TableRow};
 
 use super::layer_keys::{KeyTarget, layer_keys};
@@ -49,7 +49,7 @@ pub(crate) fn layer_table_ui(
         .id_salt("layer columns")
         .auto_shrink(false)
         .show(ui, |ui| {
-            table_ui(ui, session, view, model.layers(), &rows, actions)
+            table_ui(ui, session, view, model.layers(), &rows, actions);
         });
 }
 
@@ -108,7 +108,7 @@ fn table_ui(
     rows: &[LayerId],
     actions: &mut Vec<Action>,
 ) {
-    ui.spacing_mut().item_spacing.x = 6.0;
+    ui.spacing_mut().item_spacing = vec2(6.0, 2.0);
     let scroll_to = row_to_follow(session, view, rows);
     let name_width = (ui.available_width() - 300.0).clamp(110.0, 320.0);
     let mut table = TableBuilder::new(ui)
@@ -116,6 +116,7 @@ fn table_ui(
         .striped(true)
         .sense(Sense::click())
         .auto_shrink(false)
+        .cell_layout(Layout::left_to_right(Align::Center))
         .column(
             Column::initial(name_width)
                 .at_least(60.0)
@@ -208,11 +209,7 @@ impl Cells<'_> {
     ) {
         row.set_selected(self.session.selection().contains(&self.id));
         row.col(|ui| {
-            ui.add(
-                Label::new(self.layer.name.as_str())
-                    .truncate()
-                    .selectable(false),
-            );
+            name_ui(ui, &self.layer.name);
         });
         for target in [KeyTarget::Weights, KeyTarget::Activations] {
             row.col(|ui| self.width_ui(ui, view, target, actions));
@@ -318,12 +315,34 @@ impl Cells<'_> {
     }
 }
 
+/// The name; one that is too long loses its beginning, which it shares with others.
+fn name_ui(ui: &mut egui::Ui, name: &str) {
+    let width = ui.available_width();
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let fits = |text: &str| {
+        let galley =
+            ui.painter()
+                .layout_no_wrap(text.to_owned(), font.clone(), egui::Color32::PLACEHOLDER);
+        galley.size().x <= width
+    };
+    if fits(name) {
+        ui.add(Label::new(name).selectable(false));
+        return;
+    }
+    let starts: Vec<usize> = name.char_indices().map(|(start, _)| start).collect();
+    let shortened = |start: &usize| format!("…{}", name.get(*start..).unwrap_or_default());
+    let cut = starts.partition_point(|start| !fits(&shortened(start)));
+    let text = starts.get(cut).map_or_else(|| "…".to_owned(), shortened);
+    ui.add(Label::new(text).selectable(false))
+        .on_hover_text(name);
+}
+
 fn text_ui(ui: &mut egui::Ui, text: &str) {
     ui.add(Label::new(text).truncate().selectable(false));
 }
 
 fn number_ui(ui: &mut egui::Ui, text: &str) {
-    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.add(Label::new(text).selectable(false));
     });
 }

@@ -13,6 +13,7 @@ mod messages;
 mod overview;
 mod overview_history;
 mod overview_plots;
+mod plot_axes;
 mod sensitivity;
 mod start;
 mod status_bar;

@@ -62,7 +62,7 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
     let float = session
         .float()
         .and_then(|(reference, _)| reference.metrics.top1());
-    let clicked = plot("measured plans")
+    let clicked = plot(ui, "measured plans")
         .x_axis_label("size in KiB")
         .y_axis_label(quality_label(session))
         .legend(Legend::default().position(Corner::RightBottom))

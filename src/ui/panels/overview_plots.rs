@@ -5,6 +5,7 @@ use egui_plot::{
     PlotPoints, PlotUi, Points, VLine,
 };
 
+use super::plot_axes::quiet_plot;
 use crate::model::LayerId;
 use crate::plan::Fingerprint;
 use crate::quant::SliceErrors;
@@ -117,10 +118,15 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
         .float()
         .filter(|_| curve.quantity == Quantity::Accuracy)
         .and_then(|(reference, _)| reference.metrics.top1());
-    plot("running accuracy")
+    plot(ui, "running accuracy")
         .x_axis_label("samples")
         .y_axis_label(axis)
         .include_x(0.0)
+        .include_x(
+            session
+                .data()
+                .map_or(1.0, |data| data.evaluation.len() as f64),
+        )
         .legend(Legend::default().position(Corner::RightBottom))
         .show(ui, |plot| {
             let [plan_color, float_color, ..] = palette.series;
@@ -154,11 +160,9 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
 }
 
 /// A plot among other things: the wheel scrolls the panel, not the plot.
-pub(super) fn plot(id: &'static str) -> Plot<'static> {
-    Plot::new(id)
+pub(super) fn plot(ui: &egui::Ui, id: &'static str) -> Plot<'static> {
+    quiet_plot(id, theme::palette(ui))
         .height(theme::PLOT_HEIGHT)
-        .allow_scroll(false)
-        .allow_drag(true)
         .label_formatter(|position| match position {
             HoverPosition::NearDataPoint {
                 plot_name,
@@ -203,12 +207,11 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
         .collect();
     let selected = session.selection().first().map(|id| f64::from(id.0));
     let palette = theme::palette(ui);
-    let clicked = plot("layer errors")
+    let clicked = plot(ui, "layer errors")
         .x_axis_label("layer")
         .y_axis_label("SQNR in dB")
         .include_y(0.0)
-        .legend(Legend::default().position(Corner::RightTop))
-        .x_grid_spacer(egui_plot::uniform_grid_spacer(|_| [100.0, 10.0, 1.0]))
+        .legend(Legend::default().position(Corner::RightBottom))
         .label_formatter(move |position| match position {
             HoverPosition::NearDataPoint {
                 plot_name,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, RichText, ScrollArea, TextEdit, vec2};
+use egui::{Button, Label, RichText, ScrollArea, Sense, TextEdit, vec2};
 
 use crate::data::Preprocess;
 use crate::session::{Action, BundledSample, DataRequest, Recent, Session};
@@ -198,58 +198,57 @@ fn buttons_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>)
 fn paths_ui(ui: &mut egui::Ui, session: &Session, view: &mut StartView, actions: &mut Vec<Action>) {
     heading_ui(ui, "Or by path");
     let has_model = session.model().is_some();
-    egui::Grid::new("paths")
-        .num_columns(3)
-        .spacing(vec2(8.0, 6.0))
-        .show(ui, |ui| {
-            field_ui(
-                ui,
-                "Model",
-                &mut view.model,
-                "net.onnx, net.safetensors or net.pth",
-            );
-            ui.end_row();
-            field_ui(
-                ui,
-                "Data folder",
-                &mut view.data,
-                "samples that measure accuracy",
-            );
-            ui.end_row();
-            field_ui(
-                ui,
-                "Calibration folder",
-                &mut view.calibration,
-                "a disjoint part of the data folder",
-            );
-            ui.end_row();
-            field_ui(
-                ui,
-                "Preprocessing",
-                &mut view.preprocess,
-                "guessed from the model; or imagenet, unit, signed, raw, mean=…;std=…",
-            );
-            if ui
-                .button("Open")
-                .on_hover_text("Open the model and the data")
-                .clicked()
-            {
-                match view.open(has_model) {
-                    Ok(action) => {
-                        view.problem = None;
-                        actions.push(action);
-                    }
-                    Err(problem) => view.problem = Some(problem),
-                }
+    row_ui(
+        ui,
+        "Model",
+        &mut view.model,
+        "net.onnx, net.safetensors or net.pth",
+        |_, _| {},
+    );
+    row_ui(
+        ui,
+        "Data folder",
+        &mut view.data,
+        "samples that measure accuracy",
+        |_, _| {},
+    );
+    let hint = "empty: a disjoint part of the data folder";
+    row_ui(
+        ui,
+        "Calibration folder",
+        &mut view.calibration,
+        hint,
+        |_, _| {},
+    );
+    let hint = "empty: guessed from the model; or imagenet, unit, signed, raw, mean=…;std=…";
+    let mut open = false;
+    row_ui(ui, "Preprocessing", &mut view.preprocess, hint, |ui, _| {
+        open = ui
+            .button("Open")
+            .on_hover_text("Open the model and the data")
+            .clicked();
+    });
+    if open {
+        match view.open(has_model) {
+            Ok(action) => {
+                view.problem = None;
+                actions.push(action);
             }
-            ui.end_row();
-            field_ui(ui, "Project", &mut view.project, "work.qscope");
-            file_buttons_ui(ui, "project", &view.project, true, has_model, actions);
-            ui.end_row();
-            field_ui(ui, "Plan", &mut view.plan, "plan.json");
-            file_buttons_ui(ui, "plan", &view.plan, false, has_model, actions);
-            ui.end_row();
-        });
+            Err(problem) => view.problem = Some(problem),
+        }
+    }
+    row_ui(
+        ui,
+        "Project",
+        &mut view.project,
+        "work.qscope",
+        |ui, text| {
+            file_buttons_ui(ui, "project", text, true, has_model, actions);
+        },
+    );
+    row_ui(ui, "Plan", &mut view.plan, "plan.json", |ui, text| {
+        file_buttons_ui(ui, "plan", text, false, has_model, actions);
+    });
     if let Some(problem) = &view.problem {
         ui.label(RichText::new(problem.as_str()).color(theme::palette(ui).bad));
     }
@@ -294,15 +293,26 @@ fn file_buttons_ui(
     });
 }
 
-fn field_ui(ui: &mut egui::Ui, name: &str, text: &mut String, hint: &str) {
-    let label = ui.label(name);
-    let width = (ui.available_width() - 130.0).clamp(160.0, 480.0);
-    ui.add(
-        TextEdit::singleline(text)
-            .hint_text(hint)
-            .desired_width(width),
-    )
-    .labelled_by(label.id);
+/// A named text field with buttons after it.
+fn row_ui(
+    ui: &mut egui::Ui,
+    name: &str,
+    text: &mut String,
+    hint: &str,
+    buttons: impl FnOnce(&mut egui::Ui, &str),
+) {
+    ui.horizontal(|ui| {
+        let height = ui.spacing().interact_size.y;
+        let (rect, _) = ui.allocate_exact_size(vec2(120.0, height), Sense::hover());
+        let label = ui.put(rect, Label::new(name).halign(egui::Align::Min));
+        let width = (ui.available_width() - 150.0).clamp(120.0, 460.0);
+        ui.add_sized(
+            vec2(width, height),
+            TextEdit::singleline(text).hint_text(hint),
+        )
+        .labelled_by(label.id);
+        buttons(ui, text);
+    });
 }
 
 fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {

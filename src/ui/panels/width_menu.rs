@@ -54,7 +54,7 @@ pub(crate) fn width_chip_ui(
         .scope(|ui| {
             ui.spacing_mut().button_padding = vec2(3.0, 0.0);
             ui.spacing_mut().interact_size.y = 18.0;
-            ui.add(button.min_size(vec2(34.0, 18.0)))
+            ui.add_sized(vec2(34.0, 18.0), button)
         })
         .inner
         .accessible_name(name);

@@ -1,0 +1,76 @@
+//! What all plots share: a calm grid with round steps.
+
+use egui_plot::{GridInput, GridMark, Plot};
+
+use crate::ui::theme::Palette;
+
+/// Lines of the grid along an axis, about this many.
+const LINES: f64 = 5.0;
+
+/// A plot whose wheel scrolls the panel around it, with a calm grid.
+pub(super) fn quiet_plot(id: &'static str, palette: &Palette) -> Plot<'static> {
+    Plot::new(id)
+        .allow_scroll(false)
+        .grid_color(palette.weak.gamma_multiply(0.45))
+        .x_grid_spacer(round_marks)
+        .y_grid_spacer(round_marks)
+        .y_axis_min_width(34.0)
+}
+
+/// Marks at multiples of 1, 2 or 5 times a power of ten.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the plot asks for this signature"
+)]
+fn round_marks(input: GridInput) -> Vec<GridMark> {
+    let (low, high) = input.bounds;
+    let Some(step_size) = round_step(high - low) else {
+        return Vec::new();
+    };
+    let first = (low / step_size).ceil() as i64;
+    let last = (high / step_size).floor() as i64;
+    (first..=last)
+        .map(|multiple| GridMark {
+            value: multiple as f64 * step_size,
+            step_size,
+        })
+        .collect()
+}
+
+/// A round step that divides a span into about [`LINES`]; `None` for a span of nothing.
+fn round_step(span: f64) -> Option<f64> {
+    let rough = span / LINES;
+    if !rough.is_finite() || rough <= 0.0 {
+        return None;
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let factor = match rough / power {
+        share if share < 1.5 => 1.0,
+        share if share < 3.5 => 2.0,
+        share if share < 7.5 => 5.0,
+        _ => 10.0,
+    };
+    Some(factor * power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_round_and_few() {
+        for (span, expected) in [
+            (10.0, 2.0),
+            (100.0, 20.0),
+            (7.0, 1.0),
+            (0.3, 0.05),
+            (49.0, 10.0),
+        ] {
+            let step = round_step(span).unwrap();
+            assert!((step - expected).abs() < 1e-9 * expected, "{span}: {step}");
+        }
+        for span in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(round_step(span), None);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use quantscope::plan::{Plan, Widths};
 use quantscope::session::{Action, DataRequest, Session};
 
-use crate::common::{quantscope, sample, session, shared, wait_until};
+use crate::common::{quantscope, root, sample, session, shared, wait_until};
 
 /// A message must name the file and hold this.
 struct Case {
@@ -52,10 +52,30 @@ fn bad_models(folder: &Path) -> Vec<Case> {
             "pth",
         ),
     ];
+    cases.push(case("NaN weights", golden("nan_weight.onnx"), "\"w\""));
+    cases.push(case("huge weights", golden("huge_weight.onnx"), "\"w\""));
     if let Some(legacy) = shared("data/models/resnet20-cifar10-legacy-pickle.th") {
         cases.push(case("legacy pickle", legacy, "torch.save"));
     }
     cases
+}
+
+fn golden(name: &str) -> PathBuf {
+    root().join("tests/golden/bad").join(name)
+}
+
+#[test]
+fn an_unsupported_operator_opens_and_stops_the_run_by_name() {
+    let model = golden("unsupported_op.onnx");
+    let model = model.to_str().unwrap();
+    let (code, out, err) = quantscope(&["info", model]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("Hardmax") && out.contains("unsupported"), "{out}");
+    let data = sample("signs/eval");
+    let data = data.to_str().unwrap();
+    let (code, _, err) = quantscope(&["eval", model, "--data", data, "--activations", "f32"]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("the_hardmax"), "{err}");
 }
 
 #[test]

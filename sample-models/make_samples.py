@@ -344,16 +344,19 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The CIFAR residual network with 16, 32 and 64 channels; parameters are named as in most PyTorch versions of it."""
+    """The CIFAR residual network with half the usual channels; parameters are named as in most PyTorch versions of it."""
+
+    WIDTHS = (8, 16, 32)
 
     def __init__(self, blocks, classes):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self.stage(16, 16, blocks, 1)
-        self.layer2 = self.stage(16, 32, blocks, 2)
-        self.layer3 = self.stage(32, 64, blocks, 2)
-        self.linear = nn.Linear(64, classes)
+        first, second, third = self.WIDTHS
+        self.conv1 = nn.Conv2d(3, first, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.layer1 = self.stage(first, first, blocks, 1)
+        self.layer2 = self.stage(first, second, blocks, 2)
+        self.layer3 = self.stage(second, third, blocks, 2)
+        self.linear = nn.Linear(third, classes)
 
     @staticmethod
     def stage(inputs, planes, blocks, stride):

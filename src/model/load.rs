@@ -1,6 +1,6 @@
 //! Opening a model file of any supported format.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::DType;
@@ -15,8 +15,9 @@ use super::{Graph, GraphError, LoadErrorKind, Node, Op};
 /// Reads a network and prepares it to be looked at, run and quantized.
 ///
 /// The format follows from the extension. Whatever the format: nodes that can be evaluated now become
-/// initializers, nodes that no output depends on are dropped, batch normalisation is folded into the
-/// layer before it, and initializers that nothing reads are dropped.
+/// initializers; `Identity` (and with it `Dropout`) is dropped, and so are nodes that no output
+/// depends on; batch normalisation is folded into the layer before it; and initializers that nothing
+/// reads are dropped.
 ///
 /// # Errors
 /// An extension that is not known, what the reader of the format reports, and
@@ -34,11 +35,34 @@ pub fn load(path: &Path) -> Result<Graph, LoadError> {
     }?;
     let broken = |error: GraphError| LoadError::new(path, error);
     let graph = fold_constants(graph).map_err(broken)?;
+    let graph = without_identities(graph).map_err(broken)?;
     let graph = without_dead_nodes(graph).map_err(broken)?;
     // Before the weights get new names by folding.
     check_finite(&graph).map_err(|kind| LoadError::new(path, kind))?;
     let graph = fold_batch_norms(graph).map_err(broken)?;
     without_unused_initializers(graph).map_err(broken)
+}
+
+/// Lets the readers of an `Identity` read its input, except where it writes an output of the graph.
+fn without_identities(graph: Graph) -> Result<Graph, GraphError> {
+    let metadata = graph.metadata().clone();
+    let mut builder = graph.into_builder();
+    let mut stands_for = BTreeMap::new();
+    let outputs = builder.outputs.clone();
+    // In topological order, so that the input of an identity is already the one that stands for it.
+    builder.nodes.retain_mut(|node| {
+        for input in node.inputs.iter_mut().flatten() {
+            *input = stands_for.get(input).copied().unwrap_or(*input);
+        }
+        match (&node.op, node.input(0), node.output()) {
+            (Op::Identity, Some(input), Some(output)) if !outputs.contains(&output) => {
+                stands_for.insert(output, input);
+                false
+            }
+            _ => true,
+        }
+    });
+    builder.finish(metadata)
 }
 
 /// Drops the nodes that no output of the graph depends on.
@@ -193,6 +217,28 @@ mod tests {
         check("Conv", 1.0, None);
         check("Add", f32::NAN, Some(2));
         check("Add", f32::NEG_INFINITY, None);
+    }
+
+    #[test]
+    fn batch_norm_is_folded_through_a_dropout() {
+        let nodes = vec![
+            node("Conv", &["x", "w"], &["z"]),
+            node("Dropout", &["z"], &["d"]),
+            node("Identity", &["d"], &["i"]),
+            node("BatchNormalization", &["i", "c", "c", "c", "c"], &["n"]),
+            node("Identity", &["n"], &["y"]),
+        ];
+        let tensors = vec![
+            floats("w", &[2, 3, 1, 1], &[1.0; 6]),
+            floats("c", &[2], &[1.0; 2]),
+        ];
+        let graph = loaded(nodes, tensors).unwrap();
+        let ops: Vec<_> = graph.nodes().iter().map(|n| n.op.name()).collect();
+        assert_eq!(
+            ops,
+            ["Conv", "Identity"],
+            "the output of the graph keeps its node"
+        );
     }
 
     #[test]

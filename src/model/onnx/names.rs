@@ -25,6 +25,17 @@ pub(super) fn node_names(nodes: &[NodeProto]) -> Vec<String> {
         .collect()
 }
 
+/// `wanted`, or `wanted_1`, `wanted_2`, … if it is taken; the name is taken afterwards.
+pub(super) fn free_name(taken: &mut BTreeSet<String>, wanted: &str) -> String {
+    let mut name = wanted.to_owned();
+    let mut suffix = 0;
+    while !taken.insert(name.clone()) {
+        suffix += 1;
+        name = format!("{wanted}_{suffix}");
+    }
+    name
+}
+
 /// The node's own name, else that of its first output, else that of its operator.
 fn wanted_name(node: &NodeProto) -> &str {
     if !node.name.is_empty() {

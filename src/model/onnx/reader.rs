@@ -41,13 +41,13 @@ impl<'a> GraphReader<'a> {
 
     /// Reads all of the graph; the edges are not checked yet.
     pub(super) fn read(mut self) -> Result<GraphBuilder, Fault> {
+        let graph = self.graph;
+        let names = names::node_names(&graph.node);
+        self.node_names.extend(names.iter().cloned());
         self.register_names();
         self.declare_types();
         self.initializers()?;
         self.inputs()?;
-        let graph = self.graph;
-        let names = names::node_names(&graph.node);
-        self.node_names.extend(names.iter().cloned());
         let nodes: Vec<_> = graph.node.iter().zip(names).collect();
         // Constants first, so that the other nodes can look at them wherever they stand.
         for (proto, name) in &nodes {
@@ -111,8 +111,9 @@ impl<'a> GraphReader<'a> {
                 return Err((Some(tensor.name.clone()), malformed(reason)));
             }
             if let Some(reason) = self.constant_tensor(tensor, id, &tensor.name)? {
+                let name = names::free_name(&mut self.node_names, &tensor.name);
                 self.builder.nodes.push(Node {
-                    name: tensor.name.clone(),
+                    name,
                     op: Op::Unsupported {
                         op_type: "Constant".to_owned(),
                         reason,

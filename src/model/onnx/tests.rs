@@ -705,8 +705,10 @@ fn subgraphs_keep_what_they_read_alive() {
 fn weights_of_an_unknown_type_leave_the_model_open() {
     let mut int4 = integers("w", &[2], &[]);
     int4.data_type = 22;
-    let nodes = vec![node("Add", &["x", "w"], &["y"])];
-    let graph = read(&model(21, nodes, vec![int4])).unwrap();
+    let mut add = node("Add", &["x", "w"], &["y"]);
+    add.name = "w".to_owned();
+    let graph = read(&model(21, vec![add], vec![int4])).unwrap();
+    assert_eq!(graph.nodes()[0].name, "w_1");
     assert_eq!(graph.nodes()[1].op, Op::Binary(Binary::Add));
     assert!(
         matches!(&graph.nodes()[0].op, Op::Unsupported { reason, .. } if reason.contains("int4"))

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use candle_core::{Device, NdArray, Tensor};
 
 use super::attributes::{Attributes, Refusal};
+use super::names::free_name;
 use super::proto::NodeProto;
 use crate::model::{Dim, ElementType, GraphBuilder, Node, Op, ValueId};
 
@@ -162,13 +163,7 @@ impl NodeReader<'_> {
 
     /// Adds a node before this one, named after it, and returns its output.
     fn add_node(&mut self, suffix: &str, op: Op, inputs: &[ValueId]) -> ValueId {
-        let wanted = format!("{}_{suffix}", self.name);
-        let mut name = wanted.clone();
-        let mut count = 0;
-        while !self.node_names.insert(name.clone()) {
-            count += 1;
-            name = format!("{wanted}_{count}");
-        }
+        let name = free_name(self.node_names, &format!("{}_{suffix}", self.name));
         let output = self.builder.fresh_value(&name);
         self.nodes_before.push(Node {
             name,

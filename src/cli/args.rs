@@ -106,7 +106,7 @@ impl DataOptions {
         DataRequest {
             data,
             calibration: self.calib.clone(),
-            preprocess: self.preprocess.clone(),
+            preprocess: self.preprocess,
             calibration_samples: self.calib_samples,
             limit: self.limit,
             seed: self.seed,

@@ -145,14 +145,14 @@ fn print(report: &Report, arguments: &SensitivityArguments) {
         percent(report.float.top1)
     ));
     let widths: Vec<String> = arguments.bits.iter().map(ToString::to_string).collect();
-    let header: String = widths.iter().map(|width| format!("{width:>18}")).collect();
-    output::line(&format!("{:<48}{header}", "layer"));
+    let header: Vec<String> = widths.iter().map(|width| format!("{width:>18}")).collect();
+    output::line(&format!("{:<48}{}", "layer", header.concat()));
     for layer in &report.layers {
-        let cells: String = widths
+        let cells: Vec<String> = widths
             .iter()
             .filter_map(|width| layer.bits.get(width))
             .map(|cell| format!("{:>9}{:>9}", percent(cell.metrics.top1), cell.sqnr_db))
             .collect();
-        output::line(&format!("{:<48}{cells}", layer.name));
+        output::line(&format!("{:<48}{}", layer.name, cells.concat()));
     }
 }

@@ -111,7 +111,7 @@ pub struct RunError {
     /// ONNX name of the node's operator.
     pub op: Option<String>,
     /// What is wrong.
-    pub kind: RunErrorKind,
+    pub kind: Box<RunErrorKind>,
     /// The node's inputs; `None` is an omitted optional input.
     pub inputs: Vec<Option<TensorSummary>>,
 }
@@ -122,7 +122,7 @@ impl RunError {
         Self {
             node: Some(node.name.clone()),
             op: Some(node.op.name().to_owned()),
-            kind: RunErrorKind::Op(error),
+            kind: Box::new(RunErrorKind::Op(error)),
             inputs: inputs
                 .iter()
                 .map(|input| input.as_ref().map(TensorSummary::of))
@@ -144,21 +144,21 @@ impl RunError {
         Self {
             node: None,
             op: None,
-            kind: RunErrorKind::Message(reason),
+            kind: Box::new(RunErrorKind::Message(reason)),
             inputs: Vec::new(),
         }
     }
 
     /// Whether the run was asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, RunErrorKind::Cancelled)
+        matches!(*self.kind, RunErrorKind::Cancelled)
     }
 }
 
 impl From<Cancelled> for RunError {
     fn from(_: Cancelled) -> Self {
         Self {
-            kind: RunErrorKind::Cancelled,
+            kind: Box::new(RunErrorKind::Cancelled),
             ..Self::message(String::new())
         }
     }
@@ -199,7 +199,7 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
+        Some(&*self.kind)
     }
 }
 

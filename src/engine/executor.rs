@@ -238,7 +238,7 @@ impl Executor {
                 held.insert(*id, tensor);
             }
             if !matches!(keep, Keep::Everything) {
-                self.release_inputs(node, wanted, &mut readers_left, &mut held);
+                Self::release(node, wanted, &mut readers_left, &mut held);
             }
         }
         Ok(held)
@@ -340,13 +340,8 @@ impl Executor {
         counts
     }
 
-    fn release_inputs(
-        &self,
-        node: &Node,
-        wanted: &[ValueId],
-        readers_left: &mut [u32],
-        held: &mut Activations,
-    ) {
+    /// Lets go of what no later node reads.
+    fn release(node: &Node, wanted: &[ValueId], readers_left: &mut [u32], held: &mut Activations) {
         for input in node.inputs.iter().flatten() {
             let left = &mut readers_left[input.index()];
             *left = left.saturating_sub(1);

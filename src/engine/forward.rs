@@ -29,7 +29,7 @@ pub fn forward(
         Some(fixed) if fixed > 0 && samples > fixed => fixed,
         _ => samples.max(1),
     };
-    if samples % piece != 0 {
+    if !samples.is_multiple_of(piece) {
         return Err(RunError::message(format!(
             "The model has a fixed batch of {piece}, and {samples} samples are no multiple of it; feed {} samples",
             samples / piece * piece

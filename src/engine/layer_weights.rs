@@ -126,10 +126,10 @@ pub fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>, RunError>
     let tensor = graph
         .initializer(layer.weight)
         .ok_or_else(|| RunError::layer(layer, "its weight is not a constant".to_owned()))?;
-    Ok(tensor
+    tensor
         .flatten_all()
         .and_then(|flat| flat.to_vec1::<f32>())
-        .map_err(|error| RunError::layer(layer, error.to_string()))?)
+        .map_err(|error| RunError::layer(layer, error.to_string()))
 }
 
 /// Quantizes the weight of a layer.

@@ -67,8 +67,8 @@ impl PlanFile {
                 .zip(plan.layers())
                 .map(|(layer, choice)| StoredLayer {
                     name: layer.name.clone(),
-                    weight: choice.weight.clone(),
-                    activation: choice.activation.clone(),
+                    weight: choice.weight,
+                    activation: choice.activation,
                     locked: choice.locked,
                 })
                 .collect(),
@@ -134,8 +134,8 @@ impl PlanFile {
                     .iter()
                     .find(|stored| stored.name == layer.name)
                     .map(|stored| LayerPlan {
-                        weight: stored.weight.clone(),
-                        activation: stored.activation.clone(),
+                        weight: stored.weight,
+                        activation: stored.activation,
                         locked: stored.locked,
                     })
                     .ok_or_else(|| mismatch(&layer.name, "in the model but not in the plan"))

@@ -145,7 +145,7 @@ fn inspect_activation(
         let spec = QuantSpec {
             calibrator,
             range_override: None,
-            ..spec.clone()
+            ..*spec
         };
         // A calibrator that does not apply to this width simply has no mark.
         Some((calibrator, ranges.range(layer, &spec).ok()?))

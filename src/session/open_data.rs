@@ -71,33 +71,30 @@ impl OpenData {
     /// [`SessionError`] if a folder is empty, the model's input shape is not known, or samples do not fit it.
     pub fn open(model: &OpenModel, request: DataRequest) -> Result<Self, SessionError> {
         let shape = sample_shape(model)?;
-        let (preprocess, preprocess_guess) = match &request.preprocess {
-            Some(chosen) => (chosen.clone(), None),
-            None => {
-                let (guess, why) = guess(&shape, &model.graph().metadata().name);
-                (guess, Some(why))
-            }
+        let (preprocess, preprocess_guess) = if let Some(chosen) = &request.preprocess {
+            (*chosen, None)
+        } else {
+            let (guess, why) = guess(&shape, &model.graph().metadata().name);
+            (guess, Some(why))
         };
         let dataset = Arc::new(Dataset::open(&request.data)?);
         let loader = Arc::new(Loader::new(
             Arc::clone(&dataset),
-            preprocess.clone(),
+            preprocess,
             &shape,
             CACHE_BYTES,
         )?);
-        let (calibration_loader, calibration, evaluation) = match &request.calibration {
-            Some(folder) => {
+        let (calibration_loader, calibration, evaluation) =
+            if let Some(folder) = &request.calibration {
                 let other = Arc::new(Dataset::open(folder)?);
                 let count = Some(request.calibration_samples);
                 let chosen = select(&other, &all(&other), count, request.seed);
-                let loader = Loader::new(other, preprocess.clone(), &shape, CACHE_BYTES)?;
+                let loader = Loader::new(other, preprocess, &shape, CACHE_BYTES)?;
                 (Arc::new(loader), chosen, all(&dataset))
-            }
-            None => {
+            } else {
                 let split = split_calibration(&dataset, request.calibration_samples, request.seed);
                 (Arc::clone(&loader), split.calibration, split.evaluation)
-            }
-        };
+            };
         let evaluation = select(&dataset, &evaluation, request.limit, request.seed);
         let fingerprint = fingerprint(&request, &preprocess, &loader, &calibration_loader);
         let graph = model.graph();

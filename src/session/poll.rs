@@ -73,8 +73,9 @@ impl Session {
             calibration: None,
         });
         self.warn_of_unsupported(&model);
-        if let Some(project) = self.pending_project.take() {
-            self.take_over_project(&model, project);
+        self.pending_history.clear();
+        if let Some((path, project)) = self.pending_project.take() {
+            self.take_over_project(&model, path, *project);
         }
         self.plan_changed();
         match data {
@@ -103,9 +104,10 @@ impl Session {
         }
     }
 
-    fn take_over_project(&mut self, model: &OpenModel, project: ProjectFile) {
+    fn take_over_project(&mut self, model: &OpenModel, path: PathBuf, project: ProjectFile) {
         match project.plan.plan_for(model.layers(), &model.identity()) {
             Ok(plan) => {
+                self.saved = Some((path, plan.fingerprint()));
                 self.plan = plan;
                 self.pending_history = project.history;
             }
@@ -164,7 +166,7 @@ impl Session {
         };
         match outcome {
             Ok(FileDone::PlanRead(plan)) => self.change_plan(plan),
-            Ok(FileDone::ProjectRead(path, project)) => self.project_read(path, *project),
+            Ok(FileDone::ProjectRead(path, project)) => self.project_read(path, project),
             Ok(FileDone::PlanWritten(path)) => self.tell(
                 Severity::Info,
                 "Export plan",
@@ -183,7 +185,7 @@ impl Session {
         true
     }
 
-    fn project_read(&mut self, path: PathBuf, project: ProjectFile) {
+    fn project_read(&mut self, path: PathBuf, project: Box<ProjectFile>) {
         let request = project
             .data
             .as_ref()
@@ -191,9 +193,8 @@ impl Session {
             .transpose();
         match request {
             Ok(request) => {
-                tracing::debug!("project {} read", path.display());
                 let model = project.model.clone();
-                self.pending_project = Some(project);
+                self.pending_project = Some((path, project));
                 self.open_model(model, request);
             }
             Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),

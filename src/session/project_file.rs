@@ -174,7 +174,7 @@ impl ProjectFile {
         if let Some(folder) = absolute(path).parent() {
             stored.each_path(|inner| {
                 let full = absolute(inner);
-                *inner = full.strip_prefix(folder).unwrap_or(&full).to_owned();
+                full.strip_prefix(folder).unwrap_or(&full).clone_into(inner);
             });
         }
         let json =

@@ -77,7 +77,7 @@ pub struct Session {
     pub(super) recent: Vec<Recent>,
     pub(super) saved: Option<(PathBuf, Fingerprint)>,
     /// Plan and results of a project whose model and data are still being opened.
-    pub(super) pending_project: Option<super::project_file::ProjectFile>,
+    pub(super) pending_project: Option<(PathBuf, Box<super::project_file::ProjectFile>)>,
     pub(super) pending_history: Vec<StoredResult>,
     /// Stopped by hand: nothing starts by itself until something is asked for.
     pub(super) halted: bool,

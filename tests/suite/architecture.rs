@@ -17,8 +17,8 @@ fn allowed(layer: &str, other: &str) -> bool {
     }
     let place = |name: &str| LAYERS.iter().position(|known| *known == name);
     match (layer, other) {
-        ("data" | "jobs", _) => false,
-        ("model", "quant")
+        ("data" | "jobs", _)
+        | ("model", "quant")
         | ("quant", "model")
         | ("search", "export")
         | ("cli", "ui")

@@ -70,7 +70,10 @@ fn an_unsupported_operator_opens_and_stops_the_run_by_name() {
     let model = model.to_str().unwrap();
     let (code, out, err) = quantscope(&["info", model]);
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.contains("Hardmax") && out.contains("unsupported"), "{out}");
+    assert!(
+        out.contains("Hardmax") && out.contains("unsupported"),
+        "{out}"
+    );
     let data = sample("signs/eval");
     let data = data.to_str().unwrap();
     let (code, _, err) = quantscope(&["eval", model, "--data", data, "--activations", "f32"]);

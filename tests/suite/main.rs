@@ -1,5 +1,11 @@
 //! Behaviour tests of the whole program, one area a file.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed unwrap is a failed test, and a skipped test says so"
+)]
+
 mod architecture;
 mod bad_files;
 mod common;

@@ -306,15 +306,13 @@ mod tests {
             }),
         ];
         for (axis, expected) in cases {
-            let op = |logarithm: bool| match logarithm {
-                true => Op::LogSoftmax {
-                    axis,
-                    coerce_to_2d: false,
-                },
-                false => Op::Softmax {
-                    axis,
-                    coerce_to_2d: false,
-                },
+            let op = |logarithm: bool| {
+                let coerce_to_2d = false;
+                if logarithm {
+                    Op::LogSoftmax { axis, coerce_to_2d }
+                } else {
+                    Op::Softmax { axis, coerce_to_2d }
+                }
             };
             let y = run(&op(false), std::slice::from_ref(&x));
             assert_close(&y, &f32s(&[2, 2, 2], &expected));

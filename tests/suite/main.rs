@@ -11,4 +11,5 @@ mod bad_files;
 mod common;
 mod golden_float;
 mod golden_resnet20;
+mod golden_samples;
 mod workflow;

@@ -45,6 +45,9 @@ pub struct Batch {
 impl Batches {
     /// Cuts samples into batches that suit the graph; `batch_size` overrides the choice by memory.
     ///
+    /// The samples are taken in an order in which every batch comes from all over the list, so that
+    /// results of the first batches speak for the whole even where the list is sorted by class.
+    ///
     /// # Errors
     /// The graph has more than one input.
     pub fn new(
@@ -62,7 +65,7 @@ impl Batches {
         let fixed_batch = model::fixed_batch(graph);
         Ok(Self {
             loader,
-            indices,
+            indices: interleaved(&indices),
             input,
             batch_size: fixed_batch
                 .or(batch_size)
@@ -109,16 +112,6 @@ impl Batches {
         smaller
     }
 
-    /// About `count` samples spread evenly over all of them.
-    pub fn spread(&self, count: usize) -> Self {
-        let mut fewer = self.clone();
-        let len = self.indices.len();
-        if count < len {
-            fewer.indices = (0..count).map(|i| self.indices[i * len / count]).collect();
-        }
-        fewer
-    }
-
     /// Decodes the batches one after another; unreadable samples are left out.
     pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
         self.indices
@@ -158,6 +151,28 @@ impl Batches {
     }
 }
 
+/// A fixed permutation that steps through the list by about the golden ratio of its length.
+///
+/// ```text
+/// order[k] = list[k · step mod n],  step coprime to n, near 0.618 · n
+/// ```
+fn interleaved(indices: &[usize]) -> Vec<usize> {
+    let len = indices.len();
+    let golden = (len as f64 * 0.618_033_988_749_895) as usize;
+    let step = (golden.max(1)..)
+        .find(|step| coprime(*step, len))
+        .unwrap_or(1);
+    (0..len).map(|k| indices[k * step % len]).collect()
+}
+
+fn coprime(a: usize, b: usize) -> bool {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
+}
+
 /// The largest batch whose activations, all held at once, stay within the aim.
 fn batch_by_memory(graph: &Graph) -> usize {
     let shapes = model::infer_shapes(graph, 1);
@@ -169,4 +184,32 @@ fn batch_by_memory(graph: &Graph) -> usize {
         .map(|shape| shape.iter().product::<usize>())
         .sum();
     (BATCH_BYTES / (elements * size_of::<f32>()).max(1)).clamp(1, LARGEST_BATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaving_keeps_every_sample_once() {
+        for len in [0, 1, 2, 3, 10, 64, 756, 2000] {
+            let list: Vec<usize> = (0..len).collect();
+            let mut order = interleaved(&list);
+            order.sort_unstable();
+            assert_eq!(order, list);
+        }
+    }
+
+    #[test]
+    fn the_first_batch_comes_from_everywhere() {
+        let list: Vec<usize> = (0..1000).collect();
+        let first = &interleaved(&list)[..50];
+        for quarter in 0..4 {
+            let hits = first
+                .iter()
+                .filter(|index| **index / 250 == quarter)
+                .count();
+            assert!((10..=15).contains(&hits), "{hits} of quarter {quarter}");
+        }
+    }
 }

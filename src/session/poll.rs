@@ -435,7 +435,7 @@ impl Session {
             pools.background.install(|| {
                 let batches = data
                     .calibration
-                    .spread(LOCAL_ERROR_SAMPLES)
+                    .first(LOCAL_ERROR_SAMPLES)
                     .in_batches_of(16);
                 work::run_local_errors(
                     context,

@@ -53,7 +53,7 @@ impl Batches {
     pub fn new(
         graph: &Graph,
         loader: Arc<Loader>,
-        indices: Vec<usize>,
+        indices: &[usize],
         batch_size: Option<usize>,
     ) -> Result<Self, RunError> {
         let &[input] = graph.inputs() else {
@@ -65,7 +65,7 @@ impl Batches {
         let fixed_batch = model::fixed_batch(graph);
         Ok(Self {
             loader,
-            indices: interleaved(&indices),
+            indices: interleaved(indices),
             input,
             batch_size: fixed_batch
                 .or(batch_size)
@@ -159,7 +159,7 @@ impl Batches {
 fn interleaved(indices: &[usize]) -> Vec<usize> {
     let len = indices.len();
     let golden = (len as f64 * 0.618_033_988_749_895) as usize;
-    let step = (golden.max(1)..)
+    let step = (golden.max(1)..=len.max(1))
         .find(|step| coprime(*step, len))
         .unwrap_or(1);
     (0..len).map(|k| indices[k * step % len]).collect()

@@ -148,12 +148,8 @@ fn head(state: &StateDict) -> Option<&'static str> {
 
 impl Spec {
     pub(crate) fn name(&self) -> String {
-        let data = if self.is_for_imagenet {
-            "ImageNet"
-        } else {
-            "CIFAR"
-        };
-        format!("MobileNetV1, {} blocks ({data})", self.blocks.len())
+        let side = if self.is_for_imagenet { 224 } else { 32 };
+        format!("MobileNetV1, {} blocks ({side}×{side})", self.blocks.len())
     }
 
     pub(crate) fn build(&self, state: &StateDict) -> Built<GraphBuilder> {

@@ -170,6 +170,12 @@ pub(super) fn announce(data: &OpenData, options: OutputOptions) {
     }
 }
 
+/// Whether the plan needs ranges.
+pub(super) fn quantizes_activations(plan: &Plan) -> bool {
+    let quantizes = |layer: &LayerPlan| layer.activation.format != NumberFormat::F32;
+    plan.layers().iter().any(quantizes)
+}
+
 /// Calibrates if the plan quantizes any activation.
 pub(super) fn ranges_for(
     plan: &Plan,
@@ -177,8 +183,7 @@ pub(super) fn ranges_for(
     data: &OpenData,
     options: OutputOptions,
 ) -> Result<Option<Ranges>, SessionError> {
-    let quantizes = |layer: &LayerPlan| layer.activation.format != NumberFormat::F32;
-    if !plan.layers().iter().any(quantizes) {
+    if !quantizes_activations(plan) {
         return Ok(None);
     }
     let mut progress = Progress::new("Calibrating", data.calibration.len(), options);

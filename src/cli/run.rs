@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::RunArguments;
-use super::eval::{announce, ranges_for, thread_pool};
+use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
 use super::output;
 use crate::data::{NpyArray, NpyData, write_f32, write_i64};
 use crate::engine::{PreparedPlan, RunError, forward};
@@ -86,6 +86,11 @@ fn prepare(model: &OpenModel, arguments: &RunArguments) -> Result<PreparedPlan, 
             let data = OpenData::open(model, options.request(folder.clone()))?;
             announce(&data, arguments.output);
             ranges_for(&plan, model, &data, arguments.output)?
+        }
+        None if quantizes_activations(&plan) => {
+            return Err(SessionError::Missing(
+                "the plan quantizes activations, whose ranges are not known; give calibration data with --calib DIR, or --activations f32".to_owned(),
+            ));
         }
         None => None,
     };

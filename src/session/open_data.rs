@@ -10,8 +10,10 @@ use crate::engine::Batches;
 use crate::model;
 use crate::plan::Fingerprint;
 
-/// Decoded samples are kept up to this many bytes per dataset.
+/// Decoded evaluation samples are kept up to this many bytes.
 const CACHE_BYTES: usize = 512 << 20;
+/// Decoded calibration samples are kept up to this many bytes: few, since they are read once or twice.
+const CALIBRATION_CACHE_BYTES: usize = 32 << 20;
 
 /// Which data to open, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +91,7 @@ impl OpenData {
                 let other = Arc::new(Dataset::open(folder)?);
                 let count = Some(request.calibration_samples);
                 let chosen = select(&other, &all(&other), count, request.seed);
-                let loader = Loader::new(other, preprocess, &shape, CACHE_BYTES)?;
+                let loader = Loader::new(other, preprocess, &shape, CALIBRATION_CACHE_BYTES)?;
                 (Arc::new(loader), chosen, all(&dataset))
             } else {
                 let split = split_calibration(&dataset, request.calibration_samples, request.seed);

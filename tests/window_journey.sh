@@ -5,8 +5,7 @@
 #   tests/window_journey.sh FOLDER
 set -euo pipefail
 out=${1:?folder for the pictures}
-program=$(dirname "$0")/../target/release/quantscope
-[ -n "${CARGO_TARGET_DIR:-}" ] && program=$CARGO_TARGET_DIR/release/quantscope
+program=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/release/quantscope
 mkdir -p "$out"
 
 number=80
@@ -17,7 +16,7 @@ export DISPLAY=":$number" WAYLAND_DISPLAY= XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$
 # The journey must not depend on what an earlier run remembered.
 XDG_DATA_HOME=$(mktemp -d)
 export XDG_DATA_HOME
-sleep 2
+for _ in $(seq 60); do [ -e "/tmp/.X11-unix/X$number" ] && break; sleep 0.5; done
 "$program" >"$out/program.log" 2>&1 &
 app=$!
 trap 'kill $app $screen 2>/dev/null || true' EXIT

@@ -42,46 +42,63 @@ pub enum WindowError {
     /// The session cannot start.
     #[error("{0}")]
     Start(String),
-    /// Neither renderer works.
+    /// No renderer works.
     #[error(
-        "no window could be opened: {wgpu}; with OpenGL: {opengl}. Start from a desktop session, or use the commands that need no window (quantscope --help)"
+        "no window could be opened: {0}. Start from a desktop session, or use the commands that need no window (quantscope --help)"
     )]
-    NoDisplay {
-        /// Why wgpu failed.
-        wgpu: String,
-        /// Why OpenGL failed.
-        opengl: String,
-    },
+    NoDisplay(String),
 }
+
+/// Names the renderer for a program that is started again: `wgpu` or `opengl`.
+const RENDERER_VARIABLE: &str = "QUANTSCOPE_RENDERER";
 
 /// Opens the window and returns when it is closed.
 ///
-/// Draws with wgpu, and with OpenGL where that cannot start.
+/// Draws with wgpu. Where that cannot start, the program is started once more to draw with OpenGL,
+/// because a process can make only one event loop.
 ///
 /// # Errors
 /// [`WindowError`] if the session cannot start, or no renderer finds a display.
 pub fn run_window(options: WindowOptions) -> Result<(), WindowError> {
-    let wgpu = match run_with(Renderer::Wgpu, options.clone()) {
-        Ok(()) => return Ok(()),
-        Err(eframe::Error::AppCreation(error)) => {
-            return Err(WindowError::Start(error.to_string()));
-        }
-        Err(error) => error.to_string(),
+    let chosen = std::env::var(RENDERER_VARIABLE).ok();
+    let renderer = match chosen.as_deref() {
+        Some("opengl") => Renderer::Glow,
+        _ => Renderer::Wgpu,
     };
+    match run_with(renderer, options) {
+        Ok(()) => Ok(()),
+        Err(eframe::Error::AppCreation(error)) => Err(WindowError::Start(error.to_string())),
+        Err(error) if chosen.is_none() => start_again_with_opengl(&error.to_string()),
+        Err(error) => Err(WindowError::NoDisplay(error.to_string())),
+    }
+}
+
+fn start_again_with_opengl(wgpu: &str) -> Result<(), WindowError> {
     tracing::warn!("wgpu cannot start ({wgpu}), trying OpenGL");
-    run_with(Renderer::Glow, options).map_err(|error| WindowError::NoDisplay {
-        wgpu,
-        opengl: error.to_string(),
-    })
+    let status = std::env::current_exe().and_then(|program| {
+        std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(RENDERER_VARIABLE, "opengl")
+            .status()
+    });
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(WindowError::NoDisplay(wgpu.to_owned())),
+    }
 }
 
 fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
+    let mut viewport = egui::ViewportBuilder::default()
+        .with_title("Quantscope")
+        .with_app_id("quantscope")
+        .with_inner_size([1280.0, 800.0])
+        .with_min_inner_size([900.0, 600.0]);
+    match eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon.png")) {
+        Ok(icon) => viewport = viewport.with_icon(icon),
+        Err(error) => tracing::warn!("the window has no icon: {error}"),
+    }
     let native = NativeOptions {
-        viewport: egui::ViewportBuilder::default()
-            .with_title("Quantscope")
-            .with_app_id("quantscope")
-            .with_inner_size([1280.0, 800.0])
-            .with_min_inner_size([900.0, 600.0]),
+        viewport,
         renderer,
         ..NativeOptions::default()
     };

@@ -98,7 +98,7 @@ pub(super) fn buffer<T: WithDType>(shape: &[usize]) -> Result<Vec<T>, OpError> {
 ///
 /// `fill` gets the position of its first element and the chunk.
 pub(super) fn fill_chunks<T: Send>(out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
-    fill_chunks_of(CHUNK, out, fill);
+    fill_chunks_of(CHUNK, out, &fill);
 }
 
 /// Fills a buffer row by row; a task gets whole rows of `row_length` elements.
@@ -114,7 +114,7 @@ pub(super) fn fill_rows<T: Send>(
         return;
     }
     let rows_per_chunk = CHUNK.div_ceil(work_per_row.max(1));
-    fill_chunks_of(rows_per_chunk * row_length, out, |start, chunk| {
+    fill_chunks_of(rows_per_chunk * row_length, out, &|start, chunk| {
         let first = start / row_length;
         for (row, values) in chunk.chunks_mut(row_length).enumerate() {
             fill(first + row, values);
@@ -122,7 +122,8 @@ pub(super) fn fill_rows<T: Send>(
     });
 }
 
-fn fill_chunks_of<T: Send>(length: usize, out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
+/// Takes a trait object, so that the parallel loop is compiled once and not for every operator.
+fn fill_chunks_of<T: Send>(length: usize, out: &mut [T], fill: &(dyn Fn(usize, &mut [T]) + Sync)) {
     if out.len() <= length {
         fill(0, out);
     } else {

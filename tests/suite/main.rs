@@ -10,6 +10,7 @@ mod architecture;
 mod bad_files;
 mod common;
 mod golden_float;
+mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
 mod workflow;

@@ -41,7 +41,7 @@ const fn rgb(hex: u32) -> Color32 {
 const LIGHT: Palette = Palette {
     weak: rgb(0x57606a),
     accent: rgb(0x0b5cad),
-    good: rgb(0x1a7f37),
+    good: rgb(0x177531),
     warn: rgb(0x8f5a00),
     bad: rgb(0xb42318),
     card: rgb(0xffffff),

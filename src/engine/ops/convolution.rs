@@ -73,7 +73,7 @@ pub(super) fn image(inputs: &Inputs<'_>, index: usize) -> Result<Tensor, OpError
     }
 }
 
-/// Drops the height that [`image`] added.
+/// Drops the height that [`image()`] added.
 pub(super) fn with_rank_of(inputs: &Inputs<'_>, y: Tensor) -> Result<Tensor, OpError> {
     if inputs.required(0)?.rank() == 3 {
         Ok(y.squeeze(2)?)

@@ -1,7 +1,7 @@
 //! Reads ONNX files, opset 7 and newer.
 //!
-//! Older forms of an operator are brought to that of the newest opset (see [`Op`]). An operator or
-//! attribute that cannot be expressed becomes [`Op::Unsupported`] with the reason, so that the rest
+//! Older forms of an operator are brought to that of the newest opset (see [`Op`](crate::model::Op)). An operator or
+//! attribute that cannot be expressed becomes [`Op::Unsupported`](crate::model::Op::Unsupported) with the reason, so that the rest
 //! of the model can still be looked at. Nothing here rewrites the network.
 //!
 //! Names are those of the file. A node without a name is named after its first output, and a name

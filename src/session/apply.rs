@@ -200,7 +200,7 @@ impl Session {
             self.tell(
                 Severity::Error,
                 "Evaluate",
-                "Choose a dataset folder first: Data ▸ Open data".to_owned(),
+                "Choose a data folder first: File, Open data folder".to_owned(),
             );
         }
     }

@@ -13,4 +13,5 @@ mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+mod window;
 mod workflow;

@@ -2,6 +2,7 @@
 
 use egui::{Align2, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, pos2, vec2};
 
+use super::names::shortened;
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
 use crate::ui::{format, theme};
@@ -161,13 +162,14 @@ impl HeatMap<'_> {
         } else {
             ui.visuals().text_color()
         };
+        let font = FontId::proportional(12.5);
         painter
             .with_clip_rect(label.shrink2(vec2(2.0, 0.0)).intersect(painter.clip_rect()))
             .text(
                 label.left_center() + vec2(4.0, 0.0),
                 Align2::LEFT_CENTER,
-                name,
-                FontId::proportional(12.5),
+                shortened(ui, name, &font, label.width() - 8.0),
+                font,
                 text_color,
             );
         let planned = (self.planned)(id);

@@ -1,10 +1,11 @@
 //! One layer in detail: its choice, its numbers and its distributions.
 
-use egui::{ComboBox, DragValue, Label, RichText, ScrollArea, Sense, vec2};
+use egui::{ComboBox, DragValue, Label, RichText, ScrollArea};
 
 use super::inspector_plots::{
     InspectorPlots, activation_plot_ui, channel_plot_ui, error_plot_ui, weight_plot_ui,
 };
+use super::names::field_label_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
 use crate::quant::{Calibrator, Granularity, Range, Scheme};
@@ -105,9 +106,7 @@ fn choice_ui<T: PartialEq + Clone>(
         .find(|(option, _)| option == current)
         .map_or_else(|| "other".to_owned(), |(_, text)| text.clone());
     ui.horizontal(|ui| {
-        let (rect, _) =
-            ui.allocate_exact_size(vec2(76.0, ui.spacing().interact_size.y), Sense::hover());
-        ui.put(rect, Label::new(short).halign(egui::Align::Min));
+        field_label_ui(ui, short, 76.0);
         let response = ComboBox::from_id_salt(name)
             .selected_text(text)
             .width((ui.available_width() - 8.0).clamp(80.0, 190.0))

@@ -64,18 +64,16 @@ fn short_axis(value: f64) -> String {
 }
 
 fn bars(name: &'static str, histogram: &Histogram, color: Color32, log: bool) -> BarChart {
-    let width = histogram.bin_width().max(f64::MIN_POSITIVE);
+    let merged = bins_to_merge(histogram.counts());
+    let width = (histogram.bin_width() * merged as f64).max(f64::MIN_POSITIVE);
     let bars = histogram
         .counts()
-        .iter()
+        .chunks(merged)
         .enumerate()
-        .map(|(bin, count)| {
-            let height = if log {
-                (*count as f64 + 1.0).log10()
-            } else {
-                *count as f64
-            };
-            Bar::new(histogram.bin_start(bin) + width / 2.0, height)
+        .map(|(bin, counts)| {
+            let count = counts.iter().sum::<u64>() as f64;
+            let height = if log { (count + 1.0).log10() } else { count };
+            Bar::new(histogram.bin_start(bin * merged) + width / 2.0, height)
                 .width(width)
                 .fill(color)
                 .stroke(egui::Stroke::NONE)
@@ -95,6 +93,18 @@ fn bars(name: &'static str, histogram: &Histogram, color: Color32, log: bool) ->
                 format::value(bar.argument)
             )
         }))
+}
+
+/// How many bins to draw as one, so that few numbers do not fall apart into single counts.
+fn bins_to_merge(counts: &[u64]) -> usize {
+    let total: u64 = counts.iter().sum();
+    // The square-root rule, with twice as many bins because outliers widen the range.
+    let wanted = (2.0 * (total as f64).sqrt()).clamp(24.0, 256.0);
+    let mut merged = 1;
+    while counts.len() / (2 * merged) >= wanted as usize {
+        merged *= 2;
+    }
+    merged
 }
 
 /// The levels of a grid, if they are few enough to be told apart.
@@ -405,6 +415,15 @@ mod tests {
         drag_clip(&mut view, pointer(6.0, true, true), (1.0, 6.0));
         let range = drag_clip(&mut view, pointer(-3.0, false, false), (1.0, 6.0));
         assert_eq!(range, Range::new(1.0, 1.0).ok());
+    }
+
+    #[test]
+    fn few_numbers_are_drawn_in_few_bins() {
+        let counts = |each: u64| vec![each; 256];
+        assert_eq!(bins_to_merge(&counts(1)), 8);
+        assert_eq!(bins_to_merge(&counts(10)), 2);
+        assert_eq!(bins_to_merge(&counts(1000)), 1);
+        assert_eq!(bins_to_merge(&[5]), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use egui_extras::{Column, TableBuilder, TableRow};
 
 use super::layer_keys::{KeyTarget, layer_keys};
 use super::layer_order::{LayerColumn, LayerOrder, local_sqnr_db};
+use super::names::shortened;
 use super::width_menu::width_chip_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
@@ -317,24 +318,13 @@ impl Cells<'_> {
 
 /// The name; one that is too long loses its beginning, which it shares with others.
 fn name_ui(ui: &mut egui::Ui, name: &str) {
-    let width = ui.available_width();
     let font = egui::TextStyle::Body.resolve(ui.style());
-    let fits = |text: &str| {
-        let galley =
-            ui.painter()
-                .layout_no_wrap(text.to_owned(), font.clone(), egui::Color32::PLACEHOLDER);
-        galley.size().x <= width
-    };
-    if fits(name) {
-        ui.add(Label::new(name).selectable(false));
-        return;
+    let text = shortened(ui, name, &font, ui.available_width());
+    let is_whole = text == name;
+    let response = ui.add(Label::new(text).selectable(false));
+    if !is_whole {
+        response.on_hover_text(name);
     }
-    let starts: Vec<usize> = name.char_indices().map(|(start, _)| start).collect();
-    let shortened = |start: &usize| format!("…{}", name.get(*start..).unwrap_or_default());
-    let cut = starts.partition_point(|start| !fits(&shortened(start)));
-    let text = starts.get(cut).map_or_else(|| "…".to_owned(), shortened);
-    ui.add(Label::new(text).selectable(false))
-        .on_hover_text(name);
 }
 
 fn text_ui(ui: &mut egui::Ui, text: &str) {

@@ -10,6 +10,7 @@ mod layer_keys;
 mod layer_order;
 mod layer_table;
 mod messages;
+mod names;
 mod overview;
 mod overview_history;
 mod overview_plots;

@@ -2,10 +2,11 @@
 
 use egui::{Button, Label, RichText};
 use egui_extras::{Column, TableBuilder, TableRow};
-use egui_plot::{Corner, HLine, HoverPosition, Legend, LineStyle, MarkerShape, Points};
+use egui_plot::{HLine, HoverPosition, LineStyle, MarkerShape, Points};
 
 use super::overview::OverviewView;
 use super::overview_plots::plot;
+use super::plot_axes::legend_ui;
 use crate::session::{Action, HistoryEntry, Session};
 use crate::ui::{format, theme};
 
@@ -34,13 +35,24 @@ fn quality_label(session: &Session) -> &'static str {
 
 /// Size against accuracy of every measured plan; a click goes back to one.
 pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    ui.strong("Measured plans");
+    let palette = theme::palette(ui);
+    ui.horizontal_wrapped(|ui| {
+        ui.strong("Measured plans");
+        let [plan, float, ..] = palette.series;
+        legend_ui(
+            ui,
+            &[
+                ("measured", plan),
+                ("current", palette.accent),
+                ("float", float),
+            ],
+        );
+    });
     let history = session.history();
     if history.is_empty() {
         ui.label("Every plan that is measured to the end becomes a point here");
         return;
     }
-    let palette = theme::palette(ui);
     let current = session.plan_fingerprint();
     let is_current = |entry: &&HistoryEntry| entry.fingerprint == *current;
     let point =
@@ -65,7 +77,6 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
     let clicked = plot(ui, "measured plans")
         .x_axis_label("size in KiB")
         .y_axis_label(quality_label(session))
-        .legend(Legend::default().position(Corner::RightBottom))
         .label_formatter(move |position| match position {
             HoverPosition::NearDataPoint { position, .. } => {
                 let (name, [size, quality]) = names

@@ -1,11 +1,11 @@
 //! Plots of the overview: accuracy while it is measured, and errors along the network.
 
 use egui_plot::{
-    Corner, FilledArea, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot,
-    PlotPoints, PlotUi, Points, VLine,
+    FilledArea, HLine, HoverPosition, Line, LineStyle, MarkerShape, Plot, PlotPoints, PlotUi,
+    Points, VLine,
 };
 
-use super::plot_axes::quiet_plot;
+use super::plot_axes::{legend_ui, quiet_plot};
 use crate::model::LayerId;
 use crate::plan::Fingerprint;
 use crate::quant::SliceErrors;
@@ -110,7 +110,14 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
         Quantity::Agreement => ("Agreement with float as samples come in", "agreement in %"),
         Quantity::OutputSqnr => ("Output SQNR as samples come in", "SQNR in dB"),
     };
-    ui.strong(title);
+    let [plan_color, float_color, ..] = palette.series;
+    ui.horizontal_wrapped(|ui| {
+        ui.strong(title);
+        legend_ui(
+            ui,
+            &[("plan, 95 % interval", plan_color), ("float", float_color)],
+        );
+    });
     let column = |of: fn(&CurvePoint) -> f64| curve.points.iter().map(of).collect::<Vec<f64>>();
     let (xs, low, high) = (column(|p| p.samples), column(|p| p.low), column(|p| p.high));
     let values: Vec<[f64; 2]> = curve.points.iter().map(|p| [p.samples, p.value]).collect();
@@ -127,9 +134,7 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
                 .data()
                 .map_or(1.0, |data| data.evaluation.len() as f64),
         )
-        .legend(Legend::default().position(Corner::RightBottom))
         .show(ui, |plot| {
-            let [plan_color, float_color, ..] = palette.series;
             if xs.len() > 1 {
                 plot.add(
                     FilledArea::new("95 % interval", &xs, &low, &high)
@@ -180,11 +185,23 @@ pub(super) fn plot(ui: &egui::Ui, id: &'static str) -> Plot<'static> {
 /// Errors of weights, inputs and outputs of every layer, in the order of the network.
 pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
     ui.add_space(6.0);
-    ui.horizontal(|ui| {
-        ui.strong("Error along the network");
+    let palette = theme::palette(ui);
+    let [output, weight, activation, ..] = palette.series;
+    ui.horizontal_wrapped(|ui| {
+        ui.strong("Error along the network")
+            .on_hover_text("Click to select a layer");
+        legend_ui(
+            ui,
+            &[
+                ("output", output),
+                ("weight", weight),
+                ("input", activation),
+            ],
+        );
         if let Some(result) = session.result() {
             let samples = result.evaluation.layer_error_samples;
-            ui.label(format!("on {samples} samples; click to select a layer"));
+            let text = format!("on {samples} samples");
+            ui.label(egui::RichText::new(text).small().color(palette.weak));
         }
     });
     let (Some(model), Some(result)) = (session.model(), session.result()) else {
@@ -206,12 +223,10 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
         .map(|layer| layer.name.clone())
         .collect();
     let selected = session.selection().first().map(|id| f64::from(id.0));
-    let palette = theme::palette(ui);
     let clicked = plot(ui, "layer errors")
         .x_axis_label("layer")
         .y_axis_label("SQNR in dB")
         .include_y(0.0)
-        .legend(Legend::default().position(Corner::RightBottom))
         .label_formatter(move |position| match position {
             HoverPosition::NearDataPoint {
                 plot_name,
@@ -224,7 +239,6 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             HoverPosition::Elsewhere { .. } => None,
         })
         .show(ui, move |plot| {
-            let [output, weight, activation, ..] = palette.series;
             if let Some(selected) = selected {
                 plot.vline(
                     VLine::new("", selected)
@@ -234,7 +248,7 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             }
             error_series(
                 plot,
-                "output, all error so far",
+                "output, with all error from upstream",
                 outputs,
                 output,
                 MarkerShape::Circle,

@@ -17,6 +17,15 @@ pub(super) fn quiet_plot(id: &'static str, palette: &Palette) -> Plot<'static> {
         .y_axis_min_width(34.0)
 }
 
+/// Names of the series beside a plot's title, where they hide no data.
+pub(super) fn legend_ui(ui: &mut egui::Ui, series: &[(&str, egui::Color32)]) {
+    for (name, color) in series {
+        let (rect, _) = ui.allocate_exact_size(egui::vec2(12.0, 12.0), egui::Sense::hover());
+        ui.painter().rect_filled(rect.shrink(2.0), 2, *color);
+        ui.label(egui::RichText::new(*name).small());
+    }
+}
+
 /// Marks at multiples of 1, 2 or 5 times a power of ten.
 #[expect(
     clippy::needless_pass_by_value,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, Label, RichText, ScrollArea, Sense, TextEdit, vec2};
+use egui::{Button, RichText, ScrollArea, TextEdit, vec2};
 
+use super::names::field_label_ui;
 use crate::data::Preprocess;
 use crate::session::{Action, BundledSample, DataRequest, Recent, Session};
 use crate::ui::commands::Command;
@@ -303,8 +304,7 @@ fn row_ui(
 ) {
     ui.horizontal(|ui| {
         let height = ui.spacing().interact_size.y;
-        let (rect, _) = ui.allocate_exact_size(vec2(120.0, height), Sense::hover());
-        let label = ui.put(rect, Label::new(name).halign(egui::Align::Min));
+        let label = field_label_ui(ui, name, 124.0);
         let width = (ui.available_width() - 150.0).clamp(120.0, 460.0);
         ui.add_sized(
             vec2(width, height),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers};
-use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use egui_kittest::wgpu::WgpuTestRenderer;
+use egui_kittest::{Harness, HarnessBuilder, SnapshotResults};
 use quantscope::session::{Action, DataRequest, Session};
 use quantscope::ui::{App, apply_theme};
 
@@ -17,8 +18,12 @@ type Window = Harness<'static, Option<App>>;
 
 /// A window of 1280 × 800 points on an empty session.
 fn window(theme: egui::Theme) -> Window {
-    Harness::builder()
-        .with_size([1280.0, 800.0])
+    window_of(Harness::builder(), [1280.0, 800.0], theme)
+}
+
+fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::Theme) -> Window {
+    builder
+        .with_size(size)
         .with_theme(theme)
         .with_context_setup(apply_theme)
         .build_ui_state(
@@ -43,7 +48,7 @@ fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool)
     let started = Instant::now();
     while !holds(session(window)) {
         assert!(
-            started.elapsed() < Duration::from_secs(120),
+            started.elapsed() < Duration::from_mins(2),
             "waited in vain for {what}; messages: {:?}",
             session(window).messages()
         );
@@ -177,4 +182,33 @@ fn a_model_that_cannot_be_read_is_told_in_the_window() {
     window.get_by_label("Dismiss").click();
     window.run_steps(2);
     assert!(session(&window).messages().is_empty());
+}
+
+/// What draws the pictures; `None`, said aloud, where there is no adapter to draw with.
+fn renderer() -> Option<WgpuTestRenderer> {
+    let renderer = std::panic::catch_unwind(WgpuTestRenderer::new).ok();
+    if renderer.is_none() {
+        println!("skipped: no graphics adapter, not even a software one");
+    }
+    renderer
+}
+
+#[test]
+fn the_start_page_and_a_model_without_data_look_as_they_did() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
+        let Some(renderer) = renderer() else {
+            return;
+        };
+        let mut window = window_of(Harness::builder().renderer(renderer), [960.0, 640.0], theme);
+        window.run_steps(3);
+        results.add(window.try_snapshot(format!("start_{name}")));
+        let app = window.state_mut().as_mut().unwrap();
+        app.apply(Action::OpenModel(sample("signs-mobilenet.onnx")));
+        wait_until(&mut window, "the first layer", |session| {
+            session.inspection().is_some()
+        });
+        window.run_steps(4);
+        results.add(window.try_snapshot(format!("model_{name}")));
+    }
 }

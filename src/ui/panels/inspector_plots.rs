@@ -2,14 +2,14 @@
 
 use egui::{Color32, RichText};
 use egui_plot::{
-    Axis, Bar, BarChart, FilledArea, HoverPosition, Legend, LineStyle, Plot, PlotPoint, PlotUi,
-    Span, VLine,
+    Axis, Bar, BarChart, FilledArea, HoverPosition, LineStyle, Plot, PlotPoint, PlotUi, Span, VLine,
 };
 
-use super::plot_axes::quiet_plot;
+use super::plot_axes::{legend_ui, quiet_plot, with_few_lines};
 use crate::model::Layer;
 use crate::quant::{Grid, Histogram, Range};
 use crate::session::{ActivationInspection, Inspection};
+use crate::ui::theme::Palette;
 use crate::ui::{format, theme};
 
 /// Height of a plot in points.
@@ -181,7 +181,7 @@ pub(super) fn error_plot_ui(ui: &mut egui::Ui, inspection: &Inspection) {
     };
     ui.label(RichText::new("Error of the weight").strong());
     let color = theme::palette(ui).series[3];
-    plot(ui, "weight error", "w − ŵ", "count")
+    with_few_lines(plot(ui, "weight error", "w − ŵ", "count"))
         .height(110.0)
         .show(ui, |plot| {
             plot.bar_chart(bars("errors", histogram, color, false));
@@ -210,7 +210,7 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
         .map(|channel| f64::from(channel.max()))
         .collect();
     let color = theme::palette(ui).series[2];
-    plot(ui, "channel ranges", "output channel", "weight")
+    with_few_lines(plot(ui, "channel ranges", "output channel", "weight"))
         .height(120.0)
         .show(ui, |plot| {
             plot.add(
@@ -240,6 +240,15 @@ pub(super) fn activation_plot_ui(
         .dragged
         .map_or(clip, |dragged| (dragged.min, dragged.max));
     let held = view.dragged.is_some();
+    let candidates = candidates(activation, palette);
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new("Distribution").strong());
+        let clip = (!is_float).then_some(("clip range", palette.accent));
+        let marks = candidates
+            .iter()
+            .map(|(name, _, color)| (name.as_str(), *color));
+        legend_ui(ui, &clip.into_iter().chain(marks).collect::<Vec<_>>());
+    });
     let response = plot(
         ui,
         "activation distribution",
@@ -248,13 +257,12 @@ pub(super) fn activation_plot_ui(
     )
     .height(HEIGHT + 40.0)
     .allow_drag(!held && !near_an_end(ui))
-    .legend(Legend::default())
     .show(ui, |plot| {
-        let [values, _, third, fourth, fifth] = palette.series;
+        let [values, ..] = palette.series;
         plot.bar_chart(bars("input", &activation.histogram, values, log));
         if !is_float {
             plot.span(
-                Span::new("clip range", low..=high)
+                Span::new("", low..=high)
                     .axis(Axis::X)
                     .fill(palette.accent.gamma_multiply(0.12))
                     .border(egui::Stroke::new(2.0, palette.accent)),
@@ -263,12 +271,10 @@ pub(super) fn activation_plot_ui(
                 grid_lines(plot, grid, palette.weak.gamma_multiply(0.6));
             }
         }
-        let colors = [third, fourth, fifth, palette.bad, palette.good];
-        for ((calibrator, range), color) in activation.candidates.iter().zip(colors.iter().cycle())
-        {
+        for (name, range, color) in &candidates {
             for end in [range.min(), range.max()] {
                 plot.vline(
-                    VLine::new(calibrator.to_string(), f64::from(end))
+                    VLine::new(name.as_str(), f64::from(end))
                         .color(*color)
                         .style(LineStyle::dashed_dense()),
                 );
@@ -285,6 +291,21 @@ pub(super) fn activation_plot_ui(
         ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
     }
     drag_clip(view, pointer, (low, high))
+}
+
+/// The range that each calibrator would choose, with its name and colour.
+fn candidates(
+    activation: &ActivationInspection,
+    palette: &Palette,
+) -> Vec<(String, Range, Color32)> {
+    let [_, second, third, fourth, fifth] = palette.series;
+    let colors = [second, third, fourth, fifth, palette.weak];
+    activation
+        .candidates
+        .iter()
+        .zip(colors.into_iter().cycle())
+        .map(|((calibrator, range), color)| (calibrator.to_string(), *range, color))
+        .collect()
 }
 
 /// Where the pointer is over the plot, and what it does.

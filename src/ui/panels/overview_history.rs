@@ -38,14 +38,10 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
     let palette = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.strong("Measured plans");
-        let [plan, float, ..] = palette.series;
+        let [plan, float, _, current, _] = palette.series;
         legend_ui(
             ui,
-            &[
-                ("measured", plan),
-                ("current", palette.accent),
-                ("float", float),
-            ],
+            &[("measured", plan), ("current", current), ("float", float)],
         );
     });
     let history = session.history();
@@ -89,7 +85,7 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             HoverPosition::Elsewhere { .. } => None,
         })
         .show(ui, move |plot| {
-            let [plan, float_color, ..] = palette.series;
+            let [plan, float_color, _, current, _] = palette.series;
             if let Some(float) = float {
                 plot.hline(
                     HLine::new("float", float * 100.0)
@@ -100,7 +96,7 @@ pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             plot.points(Points::new("measured", others).color(plan).radius(4.0));
             plot.points(
                 Points::new("current", here)
-                    .color(palette.accent)
+                    .color(current)
                     .shape(MarkerShape::Diamond)
                     .radius(7.0),
             );

@@ -6,15 +6,22 @@ use crate::ui::theme::Palette;
 
 /// Lines of the grid along an axis, about this many.
 const LINES: f64 = 5.0;
+/// Lines along the upright axis of a low plot.
+const FEW_LINES: f64 = 2.5;
 
 /// A plot whose wheel scrolls the panel around it, with a calm grid.
 pub(super) fn quiet_plot(id: &'static str, palette: &Palette) -> Plot<'static> {
     Plot::new(id)
         .allow_scroll(false)
         .grid_color(palette.weak.gamma_multiply(0.45))
-        .x_grid_spacer(round_marks)
-        .y_grid_spacer(round_marks)
+        .x_grid_spacer(|input| round_marks(&input, LINES))
+        .y_grid_spacer(|input| round_marks(&input, LINES))
         .y_axis_min_width(34.0)
+}
+
+/// A plot that is too low for many labels along its upright axis.
+pub(super) fn with_few_lines(plot: Plot<'_>) -> Plot<'_> {
+    plot.y_grid_spacer(|input| round_marks(&input, FEW_LINES))
 }
 
 /// Names of the series beside a plot's title, where they hide no data.
@@ -27,13 +34,9 @@ pub(super) fn legend_ui(ui: &mut egui::Ui, series: &[(&str, egui::Color32)]) {
 }
 
 /// Marks at multiples of 1, 2 or 5 times a power of ten.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the plot asks for this signature"
-)]
-fn round_marks(input: GridInput) -> Vec<GridMark> {
+fn round_marks(input: &GridInput, lines: f64) -> Vec<GridMark> {
     let (low, high) = input.bounds;
-    let Some(step_size) = round_step(high - low) else {
+    let Some(step_size) = round_step(high - low, lines) else {
         return Vec::new();
     };
     let first = (low / step_size).ceil() as i64;
@@ -46,9 +49,9 @@ fn round_marks(input: GridInput) -> Vec<GridMark> {
         .collect()
 }
 
-/// A round step that divides a span into about [`LINES`]; `None` for a span of nothing.
-fn round_step(span: f64) -> Option<f64> {
-    let rough = span / LINES;
+/// A round step that divides a span into about `lines` parts; `None` for a span of nothing.
+fn round_step(span: f64, lines: f64) -> Option<f64> {
+    let rough = span / lines;
     if !rough.is_finite() || rough <= 0.0 {
         return None;
     }
@@ -75,11 +78,11 @@ mod tests {
             (0.3, 0.05),
             (49.0, 10.0),
         ] {
-            let step = round_step(span).unwrap();
+            let step = round_step(span, LINES).unwrap();
             assert!((step - expected).abs() < 1e-9 * expected, "{span}: {step}");
         }
         for span in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(round_step(span), None);
+            assert_eq!(round_step(span, LINES), None);
         }
     }
 }

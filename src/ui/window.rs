@@ -92,7 +92,7 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
         .with_title("Quantscope")
         .with_app_id("quantscope")
         .with_inner_size([1280.0, 800.0])
-        .with_min_inner_size([900.0, 600.0]);
+        .with_min_inner_size([1180.0, 640.0]);
     match eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon.png")) {
         Ok(icon) => viewport = viewport.with_icon(icon),
         Err(error) => tracing::warn!("the window has no icon: {error}"),

@@ -194,15 +194,15 @@ impl App {
         let width = ui.available_width();
         egui::Panel::left("layers")
             .resizable(true)
-            .default_size((width * 0.34).clamp(380.0, 640.0))
+            .default_size((width * 0.34).clamp(300.0, 640.0))
             .size_range(240.0..=width * 0.6)
             .show(ui, |ui| {
                 layer_table_ui(ui, &self.session, &mut self.layer_table, actions);
             });
         egui::Panel::right("inspector")
             .resizable(true)
-            .default_size((width * 0.26).clamp(300.0, 480.0))
-            .size_range(260.0..=width * 0.5)
+            .default_size((width * 0.26).clamp(250.0, 480.0))
+            .size_range(230.0..=width * 0.5)
             .show(ui, |ui| {
                 inspector_ui(ui, &self.session, &mut self.inspector, actions);
             });

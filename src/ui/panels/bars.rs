@@ -43,7 +43,7 @@ impl CentreTab {
 
 /// The row of tabs above the centre.
 pub(crate) fn tab_bar_ui(ui: &mut egui::Ui, tab: &mut CentreTab) {
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         for choice in CentreTab::ALL {
             ui.selectable_value(tab, choice, choice.text());
         }

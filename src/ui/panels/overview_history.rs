@@ -150,22 +150,22 @@ pub(super) fn history_table_ui(
                 .id_salt("history")
                 .striped(true)
                 .vscroll(false)
-                .column(Column::initial(120.0).at_least(80.0).clip(true));
+                .column(Column::initial(92.0).at_least(60.0).clip(true))
+                .column(Column::exact(70.0));
             for (_, width) in columns {
                 table = table.column(Column::exact(width));
             }
             table
-                .column(Column::exact(84.0))
                 .header(theme::ROW_HEIGHT, |mut header| {
                     header.col(|ui| {
                         ui.strong("Plan");
                     });
+                    header.col(|_| {});
                     for (title, _) in columns {
                         header.col(|ui| {
                             ui.strong(title);
                         });
                     }
-                    header.col(|_| {});
                 })
                 .body(|body| {
                     body.rows(theme::ROW_HEIGHT + 4.0, history.len(), |mut row| {
@@ -189,6 +189,20 @@ fn entry_ui(
     let is_current = entry.fingerprint == *session.plan_fingerprint();
     row.set_selected(is_current);
     row.col(|ui| name_ui(ui, view, index, entry, actions));
+    row.col(|ui| {
+        if is_current {
+            ui.label(RichText::new("current").color(theme::palette(ui).accent));
+        } else {
+            let button = ui
+                .push_id(index, |ui| ui.add(Button::new("Restore").small()))
+                .inner
+                .on_hover_text("Go back to this plan; can be undone")
+                .accessible_name(format!("Restore {}", entry.name));
+            if button.clicked() {
+                actions.push(Action::Restore(index));
+            }
+        }
+    });
     let dash = || "–".to_owned();
     let float = session
         .float()
@@ -213,20 +227,6 @@ fn entry_ui(
             ui.label(text);
         });
     }
-    row.col(|ui| {
-        if is_current {
-            ui.label(RichText::new("current").color(theme::palette(ui).accent));
-        } else {
-            let button = ui
-                .push_id(index, |ui| ui.add(Button::new("Restore").small()))
-                .inner
-                .on_hover_text("Go back to this plan; can be undone")
-                .accessible_name(format!("Restore {}", entry.name));
-            if button.clicked() {
-                actions.push(Action::Restore(index));
-            }
-        }
-    });
 }
 
 /// The name; a double click edits it.

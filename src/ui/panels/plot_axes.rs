@@ -1,5 +1,6 @@
 //! What all plots share: a calm grid with round steps.
 
+use egui::{Color32, Rect, Sense, Vec2, pos2, vec2};
 use egui_plot::{GridInput, GridMark, Plot};
 
 use crate::ui::theme::Palette;
@@ -8,6 +9,8 @@ use crate::ui::theme::Palette;
 const LINES: f64 = 5.0;
 /// Lines along the upright axis of a low plot.
 const FEW_LINES: f64 = 2.5;
+/// Width of a swatch in a legend with its margins, in points.
+const SWATCH: f32 = 14.0;
 
 /// A plot whose wheel scrolls the panel around it, with a calm grid.
 pub(super) fn quiet_plot(id: &'static str, palette: &Palette) -> Plot<'static> {
@@ -25,11 +28,24 @@ pub(super) fn with_few_lines(plot: Plot<'_>) -> Plot<'_> {
 }
 
 /// Names of the series beside a plot's title, where they hide no data.
-pub(super) fn legend_ui(ui: &mut egui::Ui, series: &[(&str, egui::Color32)]) {
+pub(super) fn legend_ui(ui: &mut egui::Ui, series: &[(&str, Color32)]) {
+    let font = egui::TextStyle::Small.resolve(ui.style());
+    let text_color = ui.visuals().text_color();
     for (name, color) in series {
-        let (rect, _) = ui.allocate_exact_size(egui::vec2(12.0, 12.0), egui::Sense::hover());
-        ui.painter().rect_filled(rect.shrink(2.0), 2, *color);
-        ui.label(egui::RichText::new(*name).small());
+        // Swatch and name are one piece, so that no line ends between them.
+        let galley = ui
+            .painter()
+            .layout_no_wrap((*name).to_owned(), font.clone(), text_color);
+        let size = vec2(galley.size().x + SWATCH, galley.size().y.max(SWATCH));
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        let swatch = Rect::from_center_size(
+            rect.left_center() + vec2(SWATCH / 2.0 - 2.0, 0.0),
+            Vec2::splat(SWATCH - 6.0),
+        );
+        ui.painter().rect_filled(swatch, 2, *color);
+        let top = rect.center().y - galley.size().y / 2.0;
+        ui.painter()
+            .galley(pos2(rect.left() + SWATCH, top), galley, text_color);
     }
 }
 

@@ -68,6 +68,11 @@ impl Progress {
         self.done.fetch_add(steps, Ordering::Relaxed);
     }
 
+    /// Sets the count, for work that knows its total so far.
+    pub fn set_done(&self, steps: u64) {
+        self.done.store(steps, Ordering::Relaxed);
+    }
+
     /// Steps done.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::history::{HistoryEntry, describe};
+use super::job_slot::Outcome;
 use super::messages::Severity;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
@@ -12,7 +13,7 @@ use super::session::{
     FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Recent, Session,
 };
 use super::undo::UndoStack;
-use super::work::{self, Opened, Outcome};
+use super::work::{self, Opened};
 use crate::engine::Evaluation;
 use crate::jobs::JobError;
 use crate::plan::{Plan, Preset, cost};

@@ -1,4 +1,4 @@
-//! The background jobs of a session.
+//! What the background jobs of a session compute.
 
 use std::sync::Arc;
 
@@ -11,142 +11,10 @@ use crate::engine::{
     SensitivityRequest, Subject, calibrate, evaluate_float, evaluate_plan, local_errors,
     sensitivity,
 };
-use crate::jobs::{CancelToken, JobContext, JobError, JobHandle, Wake, spawn};
+use crate::jobs::{CancelToken, JobContext};
 use crate::model::LayerId;
 use crate::plan::{LayerPlan, Plan};
 use crate::quant::NumberFormat;
-
-/// What the status bar says of a running job.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JobStatus {
-    /// What runs, for example `Evaluating plan`.
-    pub name: &'static str,
-    /// Steps done and in total; a total of 0 is unknown.
-    pub done: u64,
-    /// Steps in total.
-    pub total: u64,
-    /// Done over total, in `0.0..=1.0`.
-    pub fraction: f32,
-    /// Estimated seconds to the end.
-    pub eta_secs: Option<f64>,
-    /// It waits for a more urgent job.
-    pub paused: bool,
-}
-
-/// A job's outcome with the error as it is shown.
-pub(super) type Outcome<T> = Result<T, JobError>;
-
-/// One kind of job: at most one runs, and a newer one replaces it.
-#[derive(Debug)]
-pub(super) struct Slot<P, T> {
-    name: &'static str,
-    running: Option<JobHandle<P, T>>,
-}
-
-impl<P: Send + 'static, T: Send + 'static> Slot<P, T> {
-    pub(super) fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            running: None,
-        }
-    }
-
-    /// Starts a job; one that runs is cancelled and its result forgotten.
-    pub(super) fn start(
-        &mut self,
-        wake: &Wake,
-        body: impl FnOnce(&JobContext<P>) -> Result<T, SessionError> + Send + 'static,
-    ) {
-        self.running = None;
-        let started = spawn(self.name, 0, Arc::clone(wake), move |context| {
-            body(context).map_err(|error| {
-                if error.is_cancelled() {
-                    JobError::Cancelled
-                } else {
-                    JobError::Failed(error.to_string())
-                }
-            })
-        });
-        match started {
-            Ok(handle) => self.running = Some(handle),
-            Err(error) => tracing::error!("cannot start a thread for {:?}: {error}", self.name),
-        }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// Asks the job to stop; its outcome still arrives.
-    pub(super) fn cancel(&self) {
-        if let Some(handle) = &self.running {
-            handle.cancel.cancel();
-        }
-    }
-
-    /// Stops the job and forgets it.
-    pub(super) fn clear(&mut self) {
-        self.running = None;
-    }
-
-    pub(super) fn set_paused(&self, paused: bool) {
-        if let Some(handle) = &self.running {
-            handle.cancel.set_paused(paused);
-        }
-    }
-
-    pub(super) fn partial(&self) -> Option<P> {
-        self.running.as_ref().and_then(JobHandle::poll_partial)
-    }
-
-    /// The outcome, once; the slot is free afterwards.
-    pub(super) fn outcome(&mut self) -> Option<Outcome<T>> {
-        let outcome = self.running.as_ref()?.poll_done()?;
-        self.running = None;
-        Some(outcome)
-    }
-
-    pub(super) fn status(&self) -> Option<JobStatus> {
-        let handle = self.running.as_ref()?;
-        Some(JobStatus {
-            name: self.name,
-            done: handle.progress.done(),
-            total: handle.progress.total(),
-            fraction: handle.progress.fraction(),
-            eta_secs: handle.progress.eta_secs(),
-            paused: handle.cancel.is_paused(),
-        })
-    }
-}
-
-/// Pools that the jobs compute on.
-///
-/// Paused background work sleeps on its own threads, so that it never holds one that an
-/// interactive job needs.
-#[derive(Clone, Debug)]
-pub(super) struct Pools {
-    pub(super) interactive: Arc<rayon::ThreadPool>,
-    pub(super) background: Arc<rayon::ThreadPool>,
-}
-
-impl Pools {
-    pub(super) fn new(threads: usize) -> Result<Self, SessionError> {
-        let pool = |name: &'static str| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(move |index| format!("{name}-{index}"))
-                .build()
-                .map(Arc::new)
-                .map_err(|error| {
-                    SessionError::Missing(format!("cannot start {threads} threads: {error}"))
-                })
-        };
-        Ok(Self {
-            interactive: pool("interactive")?,
-            background: pool("background")?,
-        })
-    }
-}
 
 /// A document that was opened in the background.
 #[derive(Debug)]
@@ -173,10 +41,8 @@ pub(super) fn run_float(
     batches: &Batches,
 ) -> Result<Arc<FloatReference>, SessionError> {
     context.progress.start_stage("", batches.len() as u64);
-    let mut counted = 0;
     let reference = evaluate_float(&model.executor, batches, &context.cancel, &mut |so_far| {
-        context.progress.advance((so_far.samples - counted) as u64);
-        counted = so_far.samples;
+        context.progress.set_done(so_far.samples as u64);
         // Only the counts are shown while it runs; the outputs follow at the end.
         context.publish(Arc::new(FloatReference::counts(so_far)));
     })?;
@@ -189,10 +55,8 @@ pub(super) fn run_calibration(
     batches: &Batches,
 ) -> Result<Arc<Ranges>, SessionError> {
     context.progress.start_stage("", batches.len() as u64);
-    let mut counted = 0;
     let ranges = calibrate(&model.executor, batches, &context.cancel, &mut |samples| {
-        context.progress.advance((samples - counted) as u64);
-        counted = samples;
+        context.progress.set_done(samples as u64);
     })?;
     Ok(Arc::new(ranges))
 }
@@ -210,7 +74,6 @@ pub(super) fn run_evaluation(
     let prepared = model
         .executor
         .prepare_cancellable(plan, ranges, &context.cancel)?;
-    let mut counted = 0;
     Ok(evaluate_plan(
         &model.executor,
         &prepared,
@@ -219,8 +82,7 @@ pub(super) fn run_evaluation(
         layer_error_samples,
         &context.cancel,
         &mut |so_far| {
-            context.progress.advance((so_far.samples - counted) as u64);
-            counted = so_far.samples;
+            context.progress.set_done(so_far.samples as u64);
             context.publish(so_far.clone());
         },
     )?)
@@ -235,7 +97,6 @@ pub(super) fn run_local_errors(
     widths: &[NumberFormat],
 ) -> Result<LocalErrors, SessionError> {
     context.progress.start_stage("", batches.len() as u64);
-    let mut counted = 0;
     Ok(local_errors(
         &model.executor,
         plan,
@@ -245,8 +106,7 @@ pub(super) fn run_local_errors(
         batches,
         &context.cancel,
         &mut |so_far| {
-            context.progress.advance((so_far.samples - counted) as u64);
-            counted = so_far.samples;
+            context.progress.set_done(so_far.samples as u64);
             context.publish(so_far.clone());
         },
     )?)
@@ -261,7 +121,6 @@ pub(super) fn run_sensitivity(
     request: &SensitivityRequest,
 ) -> Result<Sensitivity, SessionError> {
     context.progress.start_stage("", batches.len() as u64);
-    let mut counted = 0;
     Ok(sensitivity(
         &model.executor,
         plan,
@@ -270,8 +129,7 @@ pub(super) fn run_sensitivity(
         batches,
         &context.cancel,
         &mut |so_far| {
-            context.progress.advance((so_far.samples - counted) as u64);
-            counted = so_far.samples;
+            context.progress.set_done(so_far.samples as u64);
             context.publish(so_far.clone());
         },
     )?)

@@ -272,3 +272,58 @@ fn a_quantized_input_without_calibration_says_so() {
     let error = model.executor.prepare(&plan, None).unwrap_err().to_string();
     assert!(error.contains("calibrate first"), "{error}");
 }
+
+#[test]
+fn the_window_names_the_operator_that_stops_the_run() {
+    let mut session = session();
+    let data = DataRequest::new(sample("signs/eval"));
+    session.apply(Action::OpenModelWithData(
+        golden("unsupported_op.onnx"),
+        data,
+    ));
+    wait_until(&mut session, "the failed run", |session| {
+        session.messages().len() >= 2
+    });
+    let texts: Vec<&str> = session
+        .messages()
+        .iter()
+        .map(|message| message.text.as_str())
+        .collect();
+    assert!(texts[0].contains("Hardmax"), "{texts:?}");
+    assert!(texts[1].contains("the_hardmax"), "{texts:?}");
+    assert!(session.model().is_some());
+}
+
+#[test]
+fn a_plan_for_another_model_leaves_the_plan_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let other = sample("signs-mobilenet.onnx");
+    let (code, _, err) = quantscope(&["export", other.to_str().unwrap(), "--out", out]);
+    assert_eq!(code, Some(0), "{err}");
+    let mut session = open_sample();
+    let (plan, before) = (session.plan().clone(), session.messages().len());
+    session.apply(Action::ImportPlan(folder.path().join("plan.json")));
+    wait_until(&mut session, "a message", |session| {
+        session.messages().len() > before
+    });
+    let text = &session.messages().last().unwrap().text;
+    assert!(text.contains("signs-mobilenet.onnx"), "{text}");
+    assert_eq!(session.plan(), &plan);
+}
+
+#[test]
+fn grey_pictures_for_a_colour_model_are_refused_with_both_numbers() {
+    let mut session = open_sample();
+    let before = session.messages().len();
+    session.apply(Action::SetPreprocess("unit;channels=gray".parse().unwrap()));
+    wait_until(&mut session, "a message", |session| {
+        session.messages().len() > before
+    });
+    let text = &session.messages().last().unwrap().text;
+    assert!(
+        text.contains("1 channels") && text.contains("[3, 32, 32]"),
+        "{text}"
+    );
+    assert!(session.result().is_some_and(|result| result.finished));
+}

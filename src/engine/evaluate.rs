@@ -10,7 +10,8 @@ use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
 use super::metrics::{Classification, Comparison};
-use super::slices::compare;
+use super::slices::compare_values;
+use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::quant::{ErrorSum, SliceErrors};
 
@@ -216,7 +217,7 @@ fn run_float(
     batch: &Batch,
     with_layers: bool,
     cancel: &CancelToken,
-) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>), RunError> {
+) -> Result<(Vec<Tensor>, Vec<Option<Value>>), RunError> {
     let mut layer_outputs = vec![None; executor.layers().len()];
     let mut remember = |tap: super::executor::LayerTap<'_>| {
         if let Some(slot) = layer_outputs.get_mut(tap.layer.index()) {
@@ -241,7 +242,7 @@ fn run_observed(
     executor: &Executor,
     prepared: &PreparedPlan,
     batch: &Batch,
-    float_outputs: &[Option<Tensor>],
+    float_outputs: &[Option<Value>],
     cancel: &CancelToken,
     evaluation: &mut Evaluation,
 ) -> Result<Vec<Tensor>, RunError> {
@@ -258,7 +259,7 @@ fn run_observed(
                 .get_or_insert_with(SliceErrors::default)
                 .merge(&input);
         }
-        errors.output.merge(&compare(float, tap.output)?);
+        errors.output.merge(&compare_values(float, tap.output)?);
         Ok(())
     };
     let held = executor.run(
@@ -300,9 +301,9 @@ pub(super) fn output(
     held: &Activations,
     id: crate::model::ValueId,
 ) -> Result<Tensor, RunError> {
-    held.get(id)
-        .or_else(|| executor.graph().initializer(id))
-        .cloned()
+    let value = held.get(id).map(Value::plain).transpose()?;
+    value
+        .or_else(|| executor.graph().initializer(id).cloned())
         .ok_or_else(|| {
             RunError::message(format!(
                 "Output {:?} was not computed",

@@ -5,21 +5,25 @@ mod batches;
 mod error;
 mod evaluate;
 mod executor;
+mod followers;
 mod forward;
 pub mod kernels;
 mod layer_weights;
 mod metrics;
 mod ops;
-mod quantize;
+mod pieces;
 mod ranges;
 mod sensitivity;
 mod slices;
+mod value;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
 pub use evaluate::{Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan};
-pub use executor::{Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap};
+pub use executor::{
+    Arithmetic, Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap,
+};
 pub use forward::forward;
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
 pub use metrics::{Classification, Comparison, class_count, predictions};
@@ -29,4 +33,5 @@ pub use sensitivity::{
     LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
     sensitivity,
 };
-pub use slices::{compare, with_f32};
+pub use slices::{compare, compare_values, with_f32};
+pub use value::Value;

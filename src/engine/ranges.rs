@@ -101,7 +101,7 @@ pub fn calibrate(
                 let Some(tensor) = held.get(*id) else {
                     return Ok(());
                 };
-                with_f32(tensor, |values| {
+                with_f32(&tensor.elements()?, |values| {
                     observer.observe(values);
                     Ok(())
                 })

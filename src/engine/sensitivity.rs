@@ -1,7 +1,5 @@
 //! How much one layer at one width hurts.
 
-use candle_core::Tensor;
-
 use super::activations::Activations;
 use super::batches::Batches;
 use super::error::RunError;
@@ -9,7 +7,7 @@ use super::evaluate::outputs_of;
 use super::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
 use super::metrics::{Classification, Comparison};
 use super::ranges::Ranges;
-use super::slices::compare;
+use super::slices::compare_values;
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::{LayerPlan, Plan};
@@ -338,9 +336,8 @@ fn layer_error(
     changed: &Activations,
 ) -> Result<ErrorSum, RunError> {
     let output = executor.layers()[id.index()].output;
-    let tensors: (Option<&Tensor>, Option<&Tensor>) = (float.get(output), changed.get(output));
-    match tensors {
-        (Some(float), Some(changed)) => Ok(compare(float, changed)?),
+    match (float.get(output), changed.get(output)) {
+        (Some(float), Some(changed)) => Ok(compare_values(float, changed)?),
         _ => Ok(ErrorSum::default()),
     }
 }

@@ -1,0 +1,84 @@
+//! A factor and an offset for each channel.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rten_simd::ops::{BitOps as _, NumOps as _};
+use rten_simd::{Isa, SimdOp};
+
+use super::super::contiguous_f32;
+use super::super::parallel::for_each_chunk;
+use super::layout::blocked_dims;
+use super::{BLOCK, Pixel};
+
+/// `(x − mean) · factor + bias` of a blocked image, with one number of each for every channel.
+///
+/// # Errors
+/// A tensor that is not a blocked image, or another number of blocks.
+pub fn scale_and_shift_blocked(
+    x: &Tensor,
+    mean: &[Pixel],
+    factor: &[Pixel],
+    bias: &[Pixel],
+) -> Result<Tensor> {
+    x.contiguous()?
+        .apply_op1_no_bwd(&ScaleAndShift { mean, factor, bias })
+}
+
+struct ScaleAndShift<'a> {
+    mean: &'a [Pixel],
+    factor: &'a [Pixel],
+    bias: &'a [Pixel],
+}
+
+impl CustomOp1 for ScaleAndShift<'_> {
+    fn name(&self) -> &'static str {
+        "scale_and_shift_blocked"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous_f32(storage, layout)?;
+        let [_, blocks, height, width] = blocked_dims(layout)?;
+        if [self.mean.len(), self.factor.len(), self.bias.len()] != [blocks; 3] {
+            bail!("expected a number for each of {blocks} blocks of channels");
+        }
+        let plane = height * width * BLOCK;
+        let mut y = vec![0.0; x.len()];
+        for_each_chunk(&mut y, plane.max(1), |index, output| {
+            let block = index % blocks;
+            Plane {
+                x: &x[index * plane..][..plane],
+                parameters: [&self.mean[block], &self.factor[block], &self.bias[block]],
+                output,
+            }
+            .dispatch();
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+}
+
+struct Plane<'a> {
+    x: &'a [f32],
+    parameters: [&'a Pixel; 3],
+    output: &'a mut [f32],
+}
+
+impl SimdOp for Plane<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        let lanes = ops.len();
+        let pixels = self
+            .x
+            .chunks_exact(BLOCK)
+            .zip(self.output.chunks_exact_mut(BLOCK));
+        for (x, y) in pixels {
+            for register in (0..BLOCK).step_by(lanes) {
+                let [mean, factor, bias] = self.parameters.map(|p| ops.load(&p[register..]));
+                let value = ops.sub(ops.load(&x[register..]), mean);
+                let value = ops.add(ops.mul(value, factor), bias);
+                ops.store(value, &mut y[register..]);
+            }
+        }
+    }
+}

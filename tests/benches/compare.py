@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["onnxruntime==1.32.0", "onnx==1.23.2", "numpy==2.4.6", "pillow==13.0.0"]
 AIMET = ["aimet-onnx==2.42.0"]
-TORCH = ["torch==2.9.1"]
+TORCH = ["torch==2.15.0", "onnx2torch==1.5.15"]
 WIDTHS = [8, 6, 4, 3, 2]
 ROWS = ["float", "plan", "overhead", "sensitivity", "aimet", "local", "reevaluation"]
 

@@ -56,6 +56,8 @@ pub enum Command {
     Run(RunArguments),
     /// Write a plan for a target
     Export(ExportArguments),
+    /// Images per second of float, plan and sensitivity
+    Bench(BenchArguments),
 }
 
 /// Output of every command.
@@ -86,7 +88,7 @@ pub struct DataOptions {
     /// Number of calibration samples
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub calib_samples: usize,
-    /// Number of evaluation samples; default: all
+    /// Number of evaluation samples; default: all, for `bench` 64
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Decides which samples are taken where not all are
@@ -331,6 +333,64 @@ pub struct ExportArguments {
     /// Folder that the files go to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// What `bench` can measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchPart {
+    /// The float network
+    Float,
+    /// The plan, and the float network in turn with it
+    Plan,
+    /// Every layer at every width, only one quantized at a time
+    Sensitivity,
+    /// Every weight and every input on its own, at the widths of the plan's first layer
+    Quantizers,
+    /// The output error of every layer alone at every width, and float passes in turn with it
+    LocalErrors,
+}
+
+/// Arguments of `bench`.
+///
+/// Samples are read before anything is timed, and stay in memory.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    /// The model
+    pub model: PathBuf,
+    /// Evaluation data; absent: random inputs in the model's shape
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What to measure, separated by commas
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PART,…",
+        value_delimiter = ',',
+        default_value = "float,plan,sensitivity"
+    )]
+    pub measure: Vec<BenchPart>,
+    /// How often each is measured; best and median are told
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub repeat: std::num::NonZeroUsize,
+    /// Widths of sensitivity and local errors, separated by commas
+    #[arg(
+        long,
+        value_name = "B,B,…",
+        value_delimiter = ',',
+        default_value = "8,6,4,3,2"
+    )]
+    pub bits: Vec<NumberFormat>,
+    /// What of a layer sensitivity and local errors quantize
+    #[arg(long, value_enum, default_value = "weights")]
+    pub what: SubjectArgument,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    #[command(flatten)]
+    pub threads: ThreadOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }

@@ -1,15 +1,18 @@
 //! Headless commands over the session layer; the contract is the README's command-line section.
 
 mod args;
+mod bench;
 mod eval;
 mod export;
 mod info;
 mod memory;
 mod number;
 mod output;
+mod random_inputs;
 mod run;
 mod sample;
 mod sensitivity;
+mod timing;
 
 pub use args::{Arguments, Command, WindowArguments};
 pub use sample::run_sample;
@@ -46,6 +49,7 @@ pub fn run_command(command: Command) -> Exit {
         Command::Sensitivity(arguments) => sensitivity::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     finish(result)
 }

@@ -27,6 +27,8 @@ pub struct Batches {
     fixed_batch: Option<usize>,
     /// Nanoseconds spent reading samples, over all clones.
     decode_nanos: Arc<AtomicU64>,
+    /// Every batch, where they were read beforehand.
+    held: Option<Arc<[Batch]>>,
 }
 
 /// One batch on its way through the network.
@@ -73,6 +75,7 @@ impl Batches {
                 .max(1),
             fixed_batch,
             decode_nanos: Arc::default(),
+            held: None,
         })
     }
 
@@ -99,6 +102,7 @@ impl Batches {
     /// The same batches over the first `count` samples.
     pub fn first(&self, count: usize) -> Self {
         let mut fewer = self.clone();
+        fewer.held = None;
         fewer.indices.truncate(count);
         fewer
     }
@@ -106,18 +110,42 @@ impl Batches {
     /// The same samples in smaller batches, for work that should be interrupted often.
     pub fn in_batches_of(&self, batch_size: usize) -> Self {
         let mut smaller = self.clone();
+        smaller.held = None;
         if self.fixed_batch.is_none() {
             smaller.batch_size = self.batch_size.min(batch_size).max(1);
         }
         smaller
     }
 
+    /// The same batches, read now and held in memory as network inputs, so that a run reads nothing.
+    ///
+    /// # Errors
+    /// [`RunError`] if a batch cannot be made.
+    pub fn in_memory(&self) -> Result<Self, RunError> {
+        let held: Result<Arc<[Batch]>, RunError> = self.iter().collect();
+        let mut read = self.clone();
+        read.held = Some(held?);
+        Ok(read)
+    }
+
+    /// Samples of a full batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
     /// Decodes the batches one after another; unreadable samples are left out.
     pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
-        self.indices
-            .chunks(self.batch_size)
-            .map(|indices| self.load(indices))
-            .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0))
+        let unread: &[usize] = match self.held {
+            Some(_) => &[],
+            None => &self.indices,
+        };
+        let held = self.held.iter().flat_map(|held| held.iter().cloned());
+        held.map(Ok).chain(
+            unread
+                .chunks(self.batch_size)
+                .map(|indices| self.load(indices))
+                .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0)),
+        )
     }
 
     fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::activations::Activations;
 use super::error::RunError;
@@ -133,26 +134,39 @@ impl Batches {
         self.batch_size
     }
 
-    /// Decodes the batches one after another; unreadable samples are left out.
+    /// Decodes the batches in order; unreadable samples are left out.
+    ///
+    /// Batches that are smaller than the pool of threads are decoded several at a time, so that every
+    /// thread has a picture to decode. Larger ones are decoded when they are asked for: a batch that
+    /// is decoded while another runs would only take the threads from it.
     pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
         let unread: &[usize] = match self.held {
             Some(_) => &[],
             None => &self.indices,
         };
+        let at_a_time = rayon::current_num_threads().div_ceil(self.batch_size);
         let held = self.held.iter().flat_map(|held| held.iter().cloned());
         held.map(Ok).chain(
             unread
-                .chunks(self.batch_size)
-                .map(|indices| self.load(indices))
+                .chunks(self.batch_size * at_a_time)
+                .flat_map(|indices| self.load_all(indices))
                 .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0)),
         )
     }
 
-    fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {
+    fn load_all(&self, indices: &[usize]) -> Vec<Result<Batch, RunError>> {
         let started = Instant::now();
-        let batch = self.loader.batch(indices)?;
+        let batches = indices
+            .par_chunks(self.batch_size)
+            .map(|indices| self.load(indices))
+            .collect();
         let nanos = started.elapsed().as_nanos() as u64;
         self.decode_nanos.fetch_add(nanos, Ordering::Relaxed);
+        batches
+    }
+
+    fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {
+        let batch = self.loader.batch(indices)?;
         let len = batch.samples.len();
         let mut shape = batch.shape;
         let mut data = batch.data;
@@ -216,7 +230,115 @@ fn batch_by_memory(graph: &Graph) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::data::{Dataset, write_f32};
+    use crate::model::{Dim, ElementType, GraphBuilder, Metadata, ModelFormat, Op, Unary};
+
+    /// `x [N or batch, 3, 32, 32] → Relu → y`.
+    fn graph(batch: Option<usize>) -> Graph {
+        let mut builder = GraphBuilder::new();
+        let batch = batch.map_or(Dim::Symbol("N".to_owned()), Dim::Fixed);
+        let shape = [vec![batch], [3, 32, 32].map(Dim::Fixed).to_vec()].concat();
+        let x = builder.input("x", ElementType::F32, shape);
+        let y = builder.node("relu", Op::Unary(Unary::Relu), &[x], "y");
+        builder.output(y);
+        let metadata = Metadata {
+            name: "m".to_owned(),
+            format: ModelFormat::Onnx,
+            sha256: String::new(),
+            producer: None,
+            opset: None,
+            architecture: None,
+        };
+        builder.finish(metadata).unwrap()
+    }
+
+    /// Pictures `0000.png`, … of 32×32 pixels.
+    fn pictures(count: usize) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..count {
+            let pixels = (0..3 * 32 * 32).map(|i| (i * 7 + n * 31 + (i >> 5) * n) as u8);
+            let picture = image::RgbImage::from_raw(32, 32, pixels.collect()).unwrap();
+            let path = folder.path().join(format!("{n:04}.png"));
+            picture.save(path).unwrap();
+        }
+        folder
+    }
+
+    fn batches(folder: &Path, batch: Option<usize>, cache_bytes: usize) -> Batches {
+        let dataset = Arc::new(Dataset::open(folder).unwrap());
+        let all: Vec<usize> = (0..dataset.samples.len()).collect();
+        let preprocess = "imagenet".parse().unwrap();
+        let loader = Loader::new(dataset, preprocess, &[3, 32, 32], cache_bytes).unwrap();
+        Batches::new(&graph(batch), Arc::new(loader), &all, None).unwrap()
+    }
+
+    /// Samples and inputs of every batch.
+    fn everything(batches: &Batches) -> Vec<(Vec<usize>, Vec<f32>)> {
+        let content = |batch: Result<Batch, RunError>| {
+            let batch = batch.unwrap();
+            let input = batch.fed.get(batches.input).unwrap();
+            let numbers = input.flatten_all().unwrap().to_vec1().unwrap();
+            (batch.samples, numbers)
+        };
+        batches.iter().map(content).collect()
+    }
+
+    #[test]
+    fn a_second_pass_over_2000_pictures_decodes_none() {
+        let folder = pictures(2000);
+        let batches = batches(folder.path(), None, 8 << 20);
+        let first = everything(&batches);
+        assert_eq!(
+            first
+                .iter()
+                .map(|(samples, _)| samples.len())
+                .sum::<usize>(),
+            2000
+        );
+        drop(folder);
+        assert!(
+            everything(&batches) == first,
+            "without the files, bit for bit"
+        );
+    }
+
+    #[test]
+    fn batches_are_the_same_on_any_number_of_threads() {
+        let folder = pictures(23);
+        std::fs::write(folder.path().join("0004.png"), "no picture").unwrap();
+        for batch in [None, Some(1), Some(4)] {
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.unwrap()
+                    .install(|| everything(&batches(folder.path(), batch, 0)))
+            };
+            let expected = on(1);
+            assert_eq!(
+                expected
+                    .iter()
+                    .map(|(samples, _)| samples.len())
+                    .sum::<usize>(),
+                22
+            );
+            for threads in [2, 3, 8] {
+                assert!(on(threads) == expected, "{batch:?} on {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_that_can_no_longer_be_read_is_an_error_of_its_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inputs.npy");
+        write_f32(&path, &[3, 3, 32, 32], &vec![0.5; 3 * 3072]).unwrap();
+        let batches = batches(folder.path(), Some(1), 0);
+        assert_eq!(everything(&batches).len(), 3);
+        std::fs::remove_file(path).unwrap();
+        assert!(batches.iter().all(|batch| batch.is_err()));
+    }
 
     #[test]
     fn interleaving_keeps_every_sample_once() {

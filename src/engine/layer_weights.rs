@@ -194,12 +194,12 @@ fn weight_key(spec: &QuantSpec) -> String {
 /// # Errors
 /// [`RunError`] if the weight is not a constant tensor of floats.
 pub fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>, RunError> {
-    let tensor = graph
-        .initializer(layer.weight)
+    let weight = graph
+        .initializers()
+        .get(&layer.weight)
         .ok_or_else(|| RunError::layer(layer, "its weight is not a constant".to_owned()))?;
-    tensor
-        .flatten_all()
-        .and_then(|flat| flat.to_vec1::<f32>())
+    weight
+        .to_floats()
         .map_err(|error| RunError::layer(layer, error.to_string()))
 }
 

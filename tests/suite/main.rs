@@ -13,5 +13,6 @@ mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+mod loading;
 mod window;
 mod workflow;

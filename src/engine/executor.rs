@@ -9,8 +9,9 @@ use rayon::prelude::*;
 use super::activations::Activations;
 use super::error::RunError;
 use super::followers::{Followers, followers};
+use super::kernels::blocked::ConvOutput;
 use super::kernels::parallel::undivided;
-use super::kernels::{Activation, quantization_errors};
+use super::kernels::quantization_errors;
 use super::layer_weights::{LayerCall, LayerWeights, WeightCache};
 use super::ops;
 use super::pieces::BatchAxis;
@@ -437,8 +438,7 @@ impl Executor {
             op: &node.op,
             quantizer: &setting.activation,
             bias: bias.as_ref(),
-            activation: Activation::None,
-            residual: None,
+            output: ConvOutput::default(),
             integer: self.arithmetic == Arithmetic::Auto,
         };
         let residual = followers
@@ -451,8 +451,11 @@ impl Executor {
         };
         let joined = residual.is_some() && setting.weights.takes_followers();
         if let (true, Some(residual), Some(followers)) = (joined, &residual, followers) {
-            call.activation = followers.activation;
-            call.residual = residual.as_ref();
+            call.output = ConvOutput {
+                residual: residual.as_ref(),
+                activation: followers.activation,
+                after: followers.after.as_ref(),
+            };
         }
         let output = setting
             .weights

@@ -3,6 +3,7 @@
 use crate::model::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 
 use super::kernels::Activation;
+use super::kernels::blocked::ChannelAffine;
 
 /// Nodes that follow a convolution and read nothing else that is computed later.
 #[derive(Clone, Debug)]
@@ -11,8 +12,10 @@ pub(super) struct Followers {
     pub nodes: Vec<NodeId>,
     /// Added to the convolution's output.
     pub residual: Option<ValueId>,
-    /// Applied last.
+    /// Applied to the sum.
     pub activation: Activation,
+    /// Applied last.
+    pub after: Option<ChannelAffine>,
     /// What the last of the nodes gives.
     pub output: ValueId,
     /// What the others, and the convolution itself, give: nothing else may want it.
@@ -53,6 +56,7 @@ impl Readers<'_> {
             nodes: Vec::new(),
             residual: None,
             activation: Activation::None,
+            after: None,
             output: conv,
             inner: Vec::new(),
         };
@@ -63,6 +67,10 @@ impl Readers<'_> {
         if let Some((nodes, activation, output)) = self.activation(found.output) {
             found.append(&nodes, output);
             found.activation = activation;
+        }
+        if let Some((id, affine, output)) = self.normalization(found.output) {
+            found.append(&[id], output);
+            found.after = Some(affine);
         }
         (!found.nodes.is_empty()).then_some(found)
     }
@@ -128,6 +136,20 @@ impl Readers<'_> {
             }
             _ => None,
         }
+    }
+
+    /// A batch normalisation with constant parameters.
+    fn normalization(&self, id: ValueId) -> Option<(NodeId, ChannelAffine, ValueId)> {
+        let &[reader] = self.of(id) else { return None };
+        let node = self.node(reader);
+        let Op::BatchNormalization { epsilon } = node.op else {
+            return None;
+        };
+        let parameters: Option<Vec<_>> = (1..5)
+            .map(|index| self.graph.initializer(node.input(index)?).cloned())
+            .collect();
+        let affine = super::ops::affine_of(epsilon, parameters?)?;
+        (node.input(0) == Some(id)).then_some((reader, affine, node.output()?))
     }
 
     fn clip(&self, node: &Node) -> Option<Activation> {

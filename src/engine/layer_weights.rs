@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::error::{OpError, RunError};
-use super::kernels::blocked::{BlockedConvWeights, ConvInput, conv2d_blocked};
+use super::kernels::blocked::{BlockedConvWeights, ConvInput, ConvOutput, conv2d_blocked};
 use super::kernels::{
     Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
     conv2d, fake_quantize, matmul_packed,
@@ -55,9 +55,7 @@ pub(super) struct LayerCall<'a> {
     /// A bias that the graph computes.
     pub bias: Option<&'a Tensor>,
     /// What follows the layer and is computed with it.
-    pub activation: Activation,
-    /// A blocked image that is added before the activation.
-    pub residual: Option<&'a Tensor>,
+    pub output: ConvOutput<'a>,
     /// Whether 8-bit layers run on integers where the processor can.
     pub integer: bool,
 }
@@ -97,14 +95,7 @@ impl LayerWeights {
                 quantizer: *call.quantizer,
                 integer: call.integer,
             };
-            let image = conv2d_blocked(
-                tensor,
-                &reading,
-                weights,
-                &geometry,
-                call.residual,
-                call.activation,
-            )?;
+            let image = conv2d_blocked(tensor, &reading, weights, &geometry, call.output)?;
             return Ok(Value::Blocked {
                 image,
                 channels: weights.outputs(),

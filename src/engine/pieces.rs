@@ -9,6 +9,9 @@ use crate::model::{Graph, ValueId, fixed_batch, infer_shapes};
 /// Bytes that a node may read and write for a piece: what a second-level cache holds.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// Pieces that give every thread of a common processor something to do.
+const FEWEST_PIECES: usize = 8;
+
 /// How the values of a graph depend on the batch.
 #[derive(Debug)]
 pub(super) struct BatchAxis {
@@ -92,11 +95,10 @@ impl BatchAxis {
         Some(cut(samples, count))
     }
 
-    /// The pieces of a batch, each small enough for the cache of one thread.
-    pub(super) fn small_pieces(&self, samples: usize) -> Vec<Range<usize>> {
+    /// The pieces of a batch whose results are merged: they do not depend on the number of threads.
+    pub(super) fn fixed_pieces(&self, samples: usize) -> Vec<Range<usize>> {
         let largest = (PIECE_BYTES / self.sample_bytes.max(1)).max(1);
-        let threads = rayon::current_num_threads();
-        let count = samples.div_ceil(largest).next_multiple_of(threads);
+        let count = samples.div_ceil(largest).max(FEWEST_PIECES);
         cut(samples, count.clamp(1, samples.max(1)))
     }
 }

@@ -6,11 +6,11 @@ use super::{Inputs, evaluate_single};
 use crate::engine::error::OpError;
 use crate::engine::kernels::PoolGeometry;
 use crate::engine::kernels::blocked::{
-    BLOCK, average_pool_blocked, block_channels, concat_blocked, global_average_pool_blocked,
-    max_pool_blocked, scale_and_shift_blocked,
+    BLOCK, ChannelAffine, average_pool_blocked, block_channels, concat_blocked,
+    global_average_pool_blocked, max_pool_blocked, scale_and_shift_blocked,
 };
 use crate::engine::value::Value;
-use crate::model::{Binary, Op, Pool, Variadic};
+use crate::model::{Binary, Op, PadMode, Pool, Variadic};
 
 /// Evaluates an operator on blocked images; `None` where it needs plain tensors.
 pub(super) fn evaluate(op: &Op, inputs: &[Option<Value>]) -> Result<Option<Value>, OpError> {
@@ -53,6 +53,18 @@ pub(super) fn evaluate(op: &Op, inputs: &[Option<Value>]) -> Result<Option<Value
             Ok(Some(global_average_pool_blocked(image, *channels)?.into()))
         }
         (Op::Concat { axis: 1 | -3 }, _) => concat(inputs),
+        (Op::Resize(_), Some(Value::Blocked { image, channels })) => {
+            resize(op, image, *channels, inputs)
+        }
+        (Op::Slice, Some(Value::Blocked { image, channels })) => {
+            slice(op, image, *channels, inputs)
+        }
+        (
+            Op::Pad {
+                mode: PadMode::Constant,
+            },
+            Some(Value::Blocked { image, channels }),
+        ) => pad(image, *channels, inputs),
         _ => Ok(None),
     }
 }
@@ -160,12 +172,120 @@ fn normalize(
     }
     let [mean, factor, bias] =
         super::normalization::affine_of_batch_norm(epsilon, channels, &Inputs(&plain))?;
-    let lanes = |values: &[f32]| -> Vec<[f32; BLOCK]> {
-        values
-            .chunks(BLOCK)
-            .map(|chunk| std::array::from_fn(|lane| chunk.get(lane).copied().unwrap_or(0.0)))
-            .collect()
-    };
-    let image = scale_and_shift_blocked(image, &lanes(&mean), &lanes(&factor), &lanes(&bias))?;
+    let affine = ChannelAffine::new([&mean, &factor, &bias]);
+    let image = scale_and_shift_blocked(image, &affine)?;
     Ok(Some(Value::Blocked { image, channels }))
+}
+
+/// Resamples rows and columns only.
+fn resize(
+    op: &Op,
+    image: &Tensor,
+    channels: usize,
+    inputs: &[Option<Value>],
+) -> Result<Option<Value>, OpError> {
+    let plain: candle_core::Result<Vec<Option<Tensor>>> = inputs
+        .iter()
+        .skip(1)
+        .map(|input| input.as_ref().map(Value::plain).transpose())
+        .collect();
+    let plain = plain?;
+    let given = |index: usize| {
+        let list: Option<&Tensor> = plain.get(index - 1).and_then(Option::as_ref);
+        list.filter(|list| list.elem_count() > 0)
+    };
+    let (blocks, device) = (image.dim(1)?, image.device());
+    let (scales, sizes) = match (given(3), given(2)) {
+        (Some(sizes), _) => match sizes.to_vec1::<i64>()?[..] {
+            [batch, c, height, width] if c == channels as i64 => {
+                let sizes = [batch, blocks as i64, height, width, BLOCK as i64];
+                (None, Some(Tensor::new(&sizes, device)?))
+            }
+            _ => return Ok(None),
+        },
+        (None, Some(scales)) => match scales.to_vec1::<f32>()?[..] {
+            [batch, 1.0, height, width] => {
+                let scales = [batch, 1.0, height, width, 1.0];
+                (Some(Tensor::new(&scales, device)?), None)
+            }
+            _ => return Ok(None),
+        },
+        (None, None) => return Ok(None),
+    };
+    let inputs = [Some(image.clone()), None, scales, sizes];
+    Ok(Some(Value::Blocked {
+        image: evaluate_single(op, &Inputs(&inputs))?,
+        channels,
+    }))
+}
+
+/// Takes rows and columns only.
+fn slice(
+    op: &Op,
+    image: &Tensor,
+    channels: usize,
+    inputs: &[Option<Value>],
+) -> Result<Option<Value>, OpError> {
+    let mut tensors = vec![Some(image.clone())];
+    for input in inputs.iter().skip(1) {
+        tensors.push(input.as_ref().map(Value::plain).transpose()?);
+    }
+    let axes = match tensors.get(3) {
+        Some(Some(axes)) => axes.to_vec1::<i64>()?,
+        _ => return Ok(None),
+    };
+    // Rows and columns are the same axes of a blocked image, counted from the start.
+    let from_start: Option<Vec<i64>> = axes
+        .iter()
+        .map(|axis| match axis {
+            2 | -2 => Some(2),
+            3 | -1 => Some(3),
+            _ => None,
+        })
+        .collect();
+    let Some(from_start) = from_start else {
+        return Ok(None);
+    };
+    tensors[3] = Some(Tensor::new(&from_start[..], image.device())?);
+    Ok(Some(Value::Blocked {
+        image: evaluate_single(op, &Inputs(&tensors))?,
+        channels,
+    }))
+}
+
+/// Adds channels of zeros at both ends.
+fn pad(
+    image: &Tensor,
+    channels: usize,
+    inputs: &[Option<Value>],
+) -> Result<Option<Value>, OpError> {
+    let list = |index: usize| inputs.get(index).and_then(Option::as_ref).map(Value::plain);
+    let (Some(pads), None) = (list(1).transpose()?, list(3)) else {
+        return Ok(None);
+    };
+    let is_zero = match list(2).transpose()? {
+        Some(value) => value.flatten_all()?.to_vec1::<f32>()? == [0.0],
+        None => true,
+    };
+    let [0, before, 0, 0, 0, behind, 0, 0] = pads.to_vec1::<i64>()?[..] else {
+        return Ok(None);
+    };
+    let (Ok(before), Ok(behind), true) =
+        (usize::try_from(before), usize::try_from(behind), is_zero)
+    else {
+        return Ok(None);
+    };
+    let (batch, _, height, width, _) = image.dims5()?;
+    super::elements::checked_elements(&[batch, before.saturating_add(behind), height, width])?;
+    let zeros = |count: usize| {
+        let shape = (batch, count.div_ceil(BLOCK), height, width, BLOCK);
+        Tensor::zeros(shape, DType::F32, image.device())
+    };
+    let (first, last) = (zeros(before)?, zeros(behind)?);
+    let parts = [(&first, before), (image, channels), (&last, behind)];
+    let parts: Vec<(&Tensor, usize)> = parts.into_iter().filter(|(_, count)| *count > 0).collect();
+    Ok(Some(Value::Blocked {
+        image: concat_blocked(&parts)?,
+        channels: before + channels + behind,
+    }))
 }

@@ -26,9 +26,20 @@ mod variadic;
 use candle_core::{DType, Tensor, WithDType};
 
 use super::error::OpError;
+use super::kernels::blocked::ChannelAffine;
 use super::value::Value;
 use crate::model::Op;
 use elements::Elements;
+
+/// What a batch normalisation does to each channel, from scale, bias, mean and variance.
+pub(super) fn affine_of(epsilon: f32, parameters: Vec<Tensor>) -> Option<ChannelAffine> {
+    let channels = parameters.first()?.elem_count();
+    let mut inputs = vec![None];
+    inputs.extend(parameters.into_iter().map(Some));
+    let [mean, factor, bias] =
+        normalization::affine_of_batch_norm(epsilon, channels, &Inputs(&inputs)).ok()?;
+    Some(ChannelAffine::new([&mean, &factor, &bias]))
+}
 
 /// Evaluates one operator on values, which stay in blocks where they can.
 ///

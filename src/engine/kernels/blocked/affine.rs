@@ -6,6 +6,7 @@ use rten_simd::{Isa, SimdOp};
 
 use super::super::contiguous_f32;
 use super::super::parallel::for_each_chunk;
+use super::conv::ChannelAffine;
 use super::layout::blocked_dims;
 use super::{BLOCK, Pixel};
 
@@ -13,21 +14,11 @@ use super::{BLOCK, Pixel};
 ///
 /// # Errors
 /// A tensor that is not a blocked image, or another number of blocks.
-pub fn scale_and_shift_blocked(
-    x: &Tensor,
-    mean: &[Pixel],
-    factor: &[Pixel],
-    bias: &[Pixel],
-) -> Result<Tensor> {
-    x.contiguous()?
-        .apply_op1_no_bwd(&ScaleAndShift { mean, factor, bias })
+pub fn scale_and_shift_blocked(x: &Tensor, affine: &ChannelAffine) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&ScaleAndShift(affine))
 }
 
-struct ScaleAndShift<'a> {
-    mean: &'a [Pixel],
-    factor: &'a [Pixel],
-    bias: &'a [Pixel],
-}
+struct ScaleAndShift<'a>(&'a ChannelAffine);
 
 impl CustomOp1 for ScaleAndShift<'_> {
     fn name(&self) -> &'static str {
@@ -37,7 +28,8 @@ impl CustomOp1 for ScaleAndShift<'_> {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = contiguous_f32(storage, layout)?;
         let [_, blocks, height, width] = blocked_dims(layout)?;
-        if [self.mean.len(), self.factor.len(), self.bias.len()] != [blocks; 3] {
+        let ChannelAffine { mean, factor, bias } = self.0;
+        if [mean.len(), factor.len(), bias.len()] != [blocks; 3] {
             bail!("expected a number for each of {blocks} blocks of channels");
         }
         let plane = height * width * BLOCK;
@@ -46,7 +38,7 @@ impl CustomOp1 for ScaleAndShift<'_> {
             let block = index % blocks;
             Plane {
                 x: &x[index * plane..][..plane],
-                parameters: [&self.mean[block], &self.factor[block], &self.bias[block]],
+                parameters: [&mean[block], &factor[block], &bias[block]],
                 output,
             }
             .dispatch();
@@ -68,13 +60,16 @@ impl SimdOp for Plane<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let ops = isa.f32();
         let lanes = ops.len();
+        let [mean, factor, bias] = self.parameters;
         let pixels = self
             .x
             .chunks_exact(BLOCK)
             .zip(self.output.chunks_exact_mut(BLOCK));
         for (x, y) in pixels {
             for register in (0..BLOCK).step_by(lanes) {
-                let [mean, factor, bias] = self.parameters.map(|p| ops.load(&p[register..]));
+                let mean = ops.load(&mean[register..]);
+                let factor = ops.load(&factor[register..]);
+                let bias = ops.load(&bias[register..]);
                 let value = ops.sub(ops.load(&x[register..]), mean);
                 let value = ops.add(ops.mul(value, factor), bias);
                 ops.store(value, &mut y[register..]);

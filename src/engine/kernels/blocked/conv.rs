@@ -16,7 +16,7 @@ use super::depthwise;
 use super::integer::IntegerWeights;
 use super::layout::blocked_dims;
 use super::strips::{Fill, Source, Strips};
-use super::tile::{ConvolveBlock, Finish, Rows, Step};
+use super::tile::{ConvolveBlock, Finish, Input, Rows, Step};
 use super::{BLOCK, Pixel};
 use crate::quant::{ActivationQuantizer, Grid};
 
@@ -47,7 +47,7 @@ pub(super) enum Kind {
     Depthwise,
 }
 
-/// How a convolution reads its input and finishes its output.
+/// How a convolution reads its input.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvInput {
     /// Channels of a blocked input; those of a plain one are in its shape.
@@ -56,6 +56,39 @@ pub struct ConvInput {
     pub quantizer: ActivationQuantizer,
     /// Whether 8-bit inputs and weights are multiplied as integers where the processor can.
     pub integer: bool,
+}
+
+/// How a convolution finishes its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConvOutput<'a> {
+    /// A blocked image of the output's shape, added before the activation.
+    pub residual: Option<&'a Tensor>,
+    /// Applied to the sum.
+    pub activation: Activation,
+    /// Applied last.
+    pub after: Option<&'a ChannelAffine>,
+}
+
+/// `(x − mean) · factor + bias`, with one number of each for every channel, in blocks.
+#[derive(Clone, Debug)]
+pub struct ChannelAffine {
+    /// Subtracted first.
+    pub mean: Vec<[f32; BLOCK]>,
+    /// Multiplied with.
+    pub factor: Vec<[f32; BLOCK]>,
+    /// Added last.
+    pub bias: Vec<[f32; BLOCK]>,
+}
+
+impl ChannelAffine {
+    /// From one number a channel.
+    pub fn new([mean, factor, bias]: [&[f32]; 3]) -> Self {
+        Self {
+            mean: lanes(mean),
+            factor: lanes(factor),
+            bias: lanes(bias),
+        }
+    }
 }
 
 impl BlockedConvWeights {
@@ -181,7 +214,7 @@ fn depthwise_rows(weight: &[f32], [out, kernel]: [usize; 2]) -> Vec<Pixel> {
 /// Convolves a plain `[batch, channels, height, width]` or a blocked image; the result is blocked.
 ///
 /// ```text
-/// y[n, m, i, j] = act(r + b[m] + s[m] · Σ_{c, k, l} x̂[n, c, i·s₀ + k·d₀ − top, j·s₁ + l·d₁ − left] · w[m, c, k, l])
+/// y[n, m, i, j] = after(act(r + b[m] + s[m] · Σ_{c, k, l} x̂[n, c, i·s₀ + k·d₀ − top, j·s₁ + l·d₁ − left] · w[m, c, k, l]))
 /// ```
 /// Source: ONNX Conv-11. The input is quantized while it is laid out. The result is the same for any
 /// number of threads and any batch size.
@@ -194,30 +227,38 @@ pub fn conv2d_blocked(
     input: &ConvInput,
     weights: &Arc<BlockedConvWeights>,
     geometry: &ConvGeometry,
-    residual: Option<&Tensor>,
-    activation: Activation,
+    output: ConvOutput<'_>,
 ) -> Result<Tensor> {
+    let blocks = weights.blocks();
+    if output.after.is_some_and(|after| after.mean.len() != blocks) {
+        bail!(
+            "what follows has another number of channels than the {} outputs",
+            weights.outputs()
+        );
+    }
     let operation = Conv2d {
         weights: Arc::clone(weights),
         input: *input,
         geometry: *geometry,
-        activation,
+        activation: output.activation,
+        after: output.after,
     };
     let x = x.contiguous()?;
-    match residual {
+    match output.residual {
         None => x.apply_op1_no_bwd(&operation),
         Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &operation),
     }
 }
 
-struct Conv2d {
+struct Conv2d<'a> {
     weights: Arc<BlockedConvWeights>,
     input: ConvInput,
     geometry: ConvGeometry,
     activation: Activation,
+    after: Option<&'a ChannelAffine>,
 }
 
-impl CustomOp1 for Conv2d {
+impl CustomOp1 for Conv2d<'_> {
     fn name(&self) -> &'static str {
         "conv2d_blocked"
     }
@@ -227,7 +268,7 @@ impl CustomOp1 for Conv2d {
     }
 }
 
-impl CustomOp2 for Conv2d {
+impl CustomOp2 for Conv2d<'_> {
     fn name(&self) -> &'static str {
         "conv2d_blocked_residual"
     }
@@ -248,7 +289,7 @@ impl CustomOp2 for Conv2d {
     }
 }
 
-impl Conv2d {
+impl Conv2d<'_> {
     fn convolve(
         &self,
         x: &[f32],
@@ -296,7 +337,7 @@ impl Conv2d {
 
 /// One convolution of a batch.
 pub(super) struct Call<'a> {
-    operation: &'a Conv2d,
+    operation: &'a Conv2d<'a>,
     x: &'a [f32],
     is_blocked: bool,
     channels: usize,
@@ -391,6 +432,7 @@ impl Call<'_> {
         if let (Some(integer), true, ActivationQuantizer::Affine(grid)) =
             (&weights.integer, self.operation.input.integer, quantizer)
             && let Some(codes) = integer.codes(&grid)
+            && self.is_blocked
         {
             return self.run_as(
                 &codes,
@@ -476,17 +518,19 @@ impl Call<'_> {
             for_each(units, |unit| pass.pointwise(pixels, unit));
         } else {
             let strips = Strips::new(windows)?;
-            let in_blocks = match self.weights().kind {
-                Kind::Dense => self.channels.div_ceil(BLOCK),
-                Kind::Depthwise => 1,
+            let element = size_of::<F::Element>();
+            let (in_blocks, pixel_bytes) = match (self.weights().kind, self.is_blocked) {
+                (Kind::Depthwise, _) => (1, BLOCK * element),
+                (Kind::Dense, true) => (self.channels.div_ceil(BLOCK), BLOCK * element),
+                (Kind::Dense, false) => (self.channels, element),
             };
             let parts = if is_divided() {
                 (2 * rayon::current_num_threads()).div_ceil(batch)
             } else {
                 1
             };
-            let rows = strips.strip_rows(in_blocks, size_of::<F::Element>(), parts);
-            checked_len(&[in_blocks, strips.block_pixels(rows), BLOCK])?;
+            let rows = strips.strip_rows(in_blocks, pixel_bytes, parts);
+            checked_len(&[in_blocks, strips.block_pixels(rows), pixel_bytes])?;
             let strip_count = windows.output[0].div_ceil(rows);
             let units = units(
                 y,
@@ -496,7 +540,8 @@ impl Call<'_> {
                 blocks_per_unit(blocks, batch * strip_count),
             );
             match self.weights().kind {
-                Kind::Dense => for_each(units, |unit| pass.strip(&strips, unit)),
+                Kind::Dense if self.is_blocked => for_each(units, |unit| pass.strip(&strips, unit)),
+                Kind::Dense => for_each(units, |unit| pass.strip_of_planes(&strips, unit)),
                 Kind::Depthwise => for_each(units, |unit| depthwise_strip(&pass, &strips, unit)),
             }
         }
@@ -552,11 +597,16 @@ pub(super) struct Pass<'a, F> {
 pub(super) trait Scratch: Element + Send + Sync {
     /// The buffer as pixels of floats; `None` for codes.
     fn floats(buffer: &[Self]) -> Option<&[Pixel]>;
+    /// The buffer as it is; `None` for codes.
+    fn numbers(buffer: &[Self]) -> Option<&[f32]>;
     /// The buffer as pixels of codes; `None` for floats.
     fn codes(buffer: &[Self]) -> Option<&[[u8; BLOCK]]>;
 }
 
 impl Scratch for f32 {
+    fn numbers(buffer: &[Self]) -> Option<&[f32]> {
+        Some(buffer)
+    }
     fn floats(buffer: &[Self]) -> Option<&[Pixel]> {
         Some(buffer.as_chunks().0)
     }
@@ -566,6 +616,9 @@ impl Scratch for f32 {
 }
 
 impl Scratch for u8 {
+    fn numbers(_buffer: &[Self]) -> Option<&[f32]> {
+        None
+    }
     fn floats(_buffer: &[Self]) -> Option<&[Pixel]> {
         None
     }
@@ -603,6 +656,46 @@ where
         });
     }
 
+    /// A strip of rows of a convolution of planes, which stay planes.
+    fn strip_of_planes(&self, strips: &Strips, unit: Unit<'_>) {
+        let call = self.call;
+        let plane_len = strips.block_pixels(unit.rows.len());
+        let rows = Rows {
+            start: 0,
+            step: strips.row_step(),
+            count: unit.rows.len(),
+            width: strips.windows().output[1],
+        };
+        let planes = &call.x[unit.sample * call.sample_len..][..call.sample_len];
+        with_scratch(call.channels * plane_len, |buffer, row_buffer| {
+            let outputs = unit.rows.clone();
+            strips.fill_planes(
+                self.fill,
+                planes,
+                call.channels,
+                outputs,
+                row_buffer,
+                buffer,
+            );
+            let Some(numbers) = F::Element::numbers(buffer) else {
+                return;
+            };
+            let offsets: Vec<usize> = strips.offsets().collect();
+            // In the order of the packed weights: block, kernel element, channel of the block.
+            let blocks = (0..call.channels).step_by(BLOCK);
+            let steps: Vec<Step> = blocks
+                .flat_map(|first| offsets.iter().map(move |offset| (first, offset)))
+                .flat_map(|(first, offset)| {
+                    (first..call.channels.min(first + BLOCK)).map(move |channel| Step {
+                        offset: channel * plane_len + offset,
+                        channels: 1,
+                    })
+                })
+                .collect();
+            self.float_blocks(numbers, &steps, rows, unit);
+        });
+    }
+
     /// A run of pixels of a convolution with a kernel of one element.
     fn pointwise(&self, pixels: usize, unit: Unit<'_>) {
         let call = self.call;
@@ -620,7 +713,8 @@ where
             ActivationQuantizer::Identity
         ) {
             let steps = self.steps(pixels, std::iter::once(0));
-            self.float_blocks(source.as_chunks().0, &steps, rows(run.start), unit);
+            let pixels: &[Pixel] = source.as_chunks().0;
+            self.float_blocks(pixels, &steps, rows(run.start), unit);
             return;
         }
         with_scratch(in_blocks * run.len() * BLOCK, |buffer, _| {
@@ -676,7 +770,7 @@ where
         }
     }
 
-    fn float_blocks(&self, pixels: &[Pixel], steps: &[Step], rows: Rows, unit: Unit<'_>) {
+    fn float_blocks<T: Input>(&self, pixels: &[T], steps: &[Step], rows: Rows, unit: Unit<'_>) {
         let weights = self.call.weights();
         let block_len = weights.kernel_len() * weights.shape[1];
         for (index, output) in unit.outputs.into_iter().enumerate() {
@@ -689,7 +783,7 @@ where
                 finish: self.finish(block, unit.residuals.get(index).copied()),
                 output,
             }
-            .dispatch();
+            .run();
         }
     }
 
@@ -699,6 +793,11 @@ where
             bias: &self.call.weights().bias[block],
             residual,
             activation: self.call.activation(),
+            after: self
+                .call
+                .operation
+                .after
+                .map(|after| [&after.mean[block], &after.factor[block], &after.bias[block]]),
         }
     }
 }
@@ -866,7 +965,7 @@ mod tests {
             };
             for (x, input) in [(x.clone(), plain_input()), (block_channels(&x)?, in_blocks)] {
                 let y = on_one_and_two_threads(|| {
-                    conv2d_blocked(&x, &input, &weights, &case.geometry, None, Activation::None)
+                    conv2d_blocked(&x, &input, &weights, &case.geometry, ConvOutput::default())
                 })?;
                 let y = unblock_channels(&y, case.weight[0])?;
                 assert_sums_close(&values(&y)?, &expected, &context);
@@ -889,7 +988,17 @@ mod tests {
             let bias = random.floats(case.weight[0]);
             let weights = pack(&case, &w, None, &bias);
             let run = |residual: Option<&Tensor>, activation| {
-                conv2d_blocked(&x, &input, &weights, &case.geometry, residual, activation)
+                conv2d_blocked(
+                    &x,
+                    &input,
+                    &weights,
+                    &case.geometry,
+                    ConvOutput {
+                        residual,
+                        activation,
+                        after: None,
+                    },
+                )
             };
             let alone = run(None, Activation::None)?;
             let residual = random.tensor(alone.dims())?;
@@ -966,8 +1075,10 @@ mod tests {
                         &input,
                         &weights,
                         &case.geometry,
-                        None,
-                        Activation::Relu,
+                        ConvOutput {
+                            activation: Activation::Relu,
+                            ..ConvOutput::default()
+                        },
                     )
                 })
             };
@@ -1003,7 +1114,7 @@ mod tests {
                 channels: 16,
                 ..plain_input()
             };
-            conv2d_blocked(&x, &input, &weights, &case.geometry, None, Activation::None)
+            conv2d_blocked(&x, &input, &weights, &case.geometry, ConvOutput::default())
         };
         assert!(run(&[1, 16, 4, 4]).is_ok());
         for shape in [

@@ -88,17 +88,15 @@ impl ConvolveChannels<'_> {
         }
         let at = (row * self.rows.width + column) * BLOCK;
         let output = &mut self.output[at..at + P * BLOCK];
-        for (index, (sum, to)) in sums
-            .as_flattened()
-            .iter()
-            .zip(output.chunks_exact_mut(lanes))
-            .enumerate()
-        {
-            let sum = match self.finish.residual {
-                Some(residual) => ops.add(*sum, ops.load(&residual[at + index * lanes..])),
-                None => *sum,
-            };
-            ops.store(self.finish.activation.of(isa, sum), to);
+        for (pixel, sums) in sums.into_iter().enumerate() {
+            for (register, sum) in sums.into_iter().enumerate() {
+                let place = pixel * BLOCK + register * lanes;
+                let sum = match self.finish.residual {
+                    Some(residual) => ops.add(sum, ops.load(&residual[at + place..])),
+                    None => sum,
+                };
+                ops.store(self.finish.of(isa, sum, register), &mut output[place..]);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! ```
 //! The sums are exact; what follows them is the same arithmetic as in the float kernel.
 
+use rten_simd::ops::BitOps as _;
 use rten_simd::{Isa, SimdOp};
 
 use super::super::Activation;
@@ -94,24 +95,36 @@ impl IntegerWeights {
         let zero = grid.zero_point() - grid.q_min();
         let start = self.sums[block].map(|sum| -zero * sum);
         let quads = &self.quads[block * self.quads_per_block..][..self.quads_per_block];
-        let last = match finish.activation {
+        dot_products(codes, steps, quads, rows, &start, &finish, output);
+        let activation = match finish.activation {
             Activation::Silu => Activation::Silu,
             _ => Activation::None,
         };
-        dot_products(codes, steps, quads, rows, &start, &finish, output);
-        Applied(last, output).dispatch();
+        if activation != Activation::None || finish.after.is_some() {
+            let last = Finish {
+                activation,
+                ..finish
+            };
+            Finished(last, output).dispatch();
+        }
     }
 }
 
-/// Applies an activation that the dot products leave out.
-struct Applied<'a>(Activation, &'a mut [f32]);
+/// Applies what the dot products leave out.
+struct Finished<'a>(Finish<'a>, &'a mut [f32]);
 
-impl SimdOp for Applied<'_> {
+impl SimdOp for Finished<'_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        self.0.apply(isa, self.1);
+        let ops = isa.f32();
+        for pixel in self.1.chunks_exact_mut(BLOCK) {
+            for (register, lanes) in pixel.chunks_exact_mut(ops.len()).enumerate() {
+                let y = self.0.of(isa, ops.load(lanes), register);
+                ops.store(y, lanes);
+            }
+        }
     }
 }
 

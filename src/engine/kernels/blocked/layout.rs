@@ -141,13 +141,30 @@ fn copy_lanes(source: &[Pixel], count: usize, target: &mut [Pixel], at: usize, p
         let length = (BLOCK - from).min(BLOCK - to).min(count - done);
         let source = &source[done / BLOCK * pixels..][..pixels];
         let target = &mut target[(at + done) / BLOCK * pixels..][..pixels];
-        if length == BLOCK {
-            target.copy_from_slice(source);
-        } else {
-            for (to_pixel, from_pixel) in target.iter_mut().zip(source) {
-                to_pixel[to..to + length].copy_from_slice(&from_pixel[from..from + length]);
+        match (length, from % 4, to % 4) {
+            (BLOCK, ..) => target.copy_from_slice(source),
+            // Runs of known size are copied without a call.
+            (8, 0, 0) => copy_run::<8>(source, from, target, to),
+            (4 | 12, 0, 0) => {
+                for part in (0..length).step_by(4) {
+                    copy_run::<4>(source, from + part, target, to + part);
+                }
+            }
+            _ => {
+                for lane in 0..length {
+                    copy_run::<1>(source, from + lane, target, to + lane);
+                }
             }
         }
         done += length;
+    }
+}
+
+/// Copies `N` lanes of every pixel.
+fn copy_run<const N: usize>(source: &[Pixel], from: usize, target: &mut [Pixel], to: usize) {
+    let (from, to) = (from.min(BLOCK - N), to.min(BLOCK - N));
+    for (to_pixel, from_pixel) in target.iter_mut().zip(source) {
+        let run: [f32; N] = std::array::from_fn(|lane| from_pixel[from + lane]);
+        to_pixel[to..to + N].copy_from_slice(&run);
     }
 }

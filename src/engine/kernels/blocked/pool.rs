@@ -76,7 +76,7 @@ impl CustomOp1 for Pool {
         } else {
             1
         };
-        let rows = strips.strip_rows(1, size_of::<f32>(), parts.div_ceil(batch * blocks));
+        let rows = strips.strip_rows(1, size_of::<Pixel>(), parts.div_ceil(batch * blocks));
         checked_len(&[strips.block_pixels(rows), BLOCK])?;
         let plane_len = out_height * out_width * BLOCK;
         let divisors = self.divisors(&windows);

@@ -118,6 +118,77 @@ impl Strips {
         (output_rows - 1) * self.windows.strides[0] + self.used_rows.len()
     }
 
+    /// Fills the buffer of a strip with whole channels, one after another, as single numbers.
+    pub(super) fn fill_planes<F: Fill>(
+        &self,
+        fill: &F,
+        planes: &[f32],
+        channels: usize,
+        outputs: Range<usize>,
+        row_buffer: &mut Vec<F::Element>,
+        buffer: &mut [F::Element],
+    ) {
+        let [height, width] = self.windows.input;
+        let plane_len = self.block_pixels(outputs.len());
+        let first_row = outputs.start * self.windows.strides[0];
+        let sources = planes.chunks_exact(height * width).take(channels);
+        for (plane, target) in sources.zip(buffer.chunks_exact_mut(plane_len)) {
+            for (row, target) in target.chunks_exact_mut(self.row_pixels()).enumerate() {
+                if self.reads_row(row) {
+                    self.fill_plane_row(fill, plane, first_row + row, row_buffer, target);
+                }
+            }
+        }
+    }
+
+    fn fill_plane_row<F: Fill>(
+        &self,
+        fill: &F,
+        plane: &[f32],
+        padded_row: usize,
+        row_buffer: &mut Vec<F::Element>,
+        target: &mut [F::Element],
+    ) {
+        let [height, width] = self.windows.input;
+        let y = padded_row.wrapping_sub(self.windows.pads[0]);
+        if y >= height {
+            target.fill(fill.zero());
+            return;
+        }
+        row_buffer.resize(width, F::Element::default());
+        fill.convert(&plane[y * width..(y + 1) * width], row_buffer);
+        for (phase, target) in target.chunks_exact_mut(self.phase_width).enumerate() {
+            if self.used_phases[phase] {
+                let (inside, column) = self.inside(phase);
+                target[..inside.start].fill(fill.zero());
+                target[inside.end..].fill(fill.zero());
+                if !inside.is_empty() {
+                    let target = &mut target[inside];
+                    copy_strided(&row_buffer[column..], self.windows.strides[1], target);
+                }
+            }
+        }
+    }
+
+    /// Which columns of a phase lie in the image, and the column of the image that the first is.
+    fn inside(&self, phase: usize) -> (Range<usize>, usize) {
+        let Windows {
+            strides,
+            pads,
+            input: [_, width],
+            ..
+        } = self.windows;
+        // Columns x with left ≤ x·stride + phase < left + width lie in the image.
+        let first = pads[1].saturating_sub(phase).div_ceil(strides[1]);
+        let end = (pads[1] + width)
+            .saturating_sub(phase)
+            .div_ceil(strides[1])
+            .min(self.phase_width);
+        let first = first.min(end);
+        let column = (first * strides[1] + phase).saturating_sub(pads[1]);
+        (first..end, column)
+    }
+
     /// Pixels of one block of a strip.
     pub(super) fn block_pixels(&self, output_rows: usize) -> usize {
         self.rows(output_rows) * self.row_pixels()
@@ -132,9 +203,9 @@ impl Strips {
 
     /// Output rows of a strip of `blocks` blocks whose buffer fits the cache, and at least one of
     /// `parts` parts of the image.
-    pub(super) fn strip_rows(&self, blocks: usize, element_bytes: usize, parts: usize) -> usize {
+    pub(super) fn strip_rows(&self, blocks: usize, pixel_bytes: usize, parts: usize) -> usize {
         let height = self.windows.output[0];
-        let row_bytes = blocks * self.row_pixels() * BLOCK * element_bytes;
+        let row_bytes = blocks * self.row_pixels() * pixel_bytes;
         let halo = self.used_rows.len().saturating_sub(self.windows.strides[0]);
         let rows = (STRIP_BYTES / row_bytes.max(1)).saturating_sub(halo) / self.windows.strides[0];
         let least = 4.min(height);
@@ -216,20 +287,13 @@ impl Strips {
             if !self.used_phases[phase] {
                 continue;
             }
-            // Columns x with left ≤ x·stride + phase < left + width lie in the image.
-            let first = pads[1].saturating_sub(phase).div_ceil(strides[1]);
-            let end = (pads[1] + width)
-                .saturating_sub(phase)
-                .div_ceil(strides[1])
-                .min(self.phase_width);
-            let first = first.min(end);
-            target[..first * BLOCK].fill(fill.zero());
-            target[end * BLOCK..].fill(fill.zero());
-            if first == end {
+            let (inside, column) = self.inside(phase);
+            target[..inside.start * BLOCK].fill(fill.zero());
+            target[inside.end * BLOCK..].fill(fill.zero());
+            if inside.is_empty() {
                 continue;
             }
-            let column = first * strides[1] + phase - pads[1];
-            let target = &mut target[first * BLOCK..end * BLOCK];
+            let target = &mut target[inside.start * BLOCK..inside.end * BLOCK];
             match source {
                 Source::Blocked(values) => {
                     let at = ((channels.start / BLOCK * height + y) * width + column) * BLOCK;
@@ -261,6 +325,29 @@ impl Strips {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Copies every `stride`-th element, starting with the first, until `to` is full.
+fn copy_strided<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => {
+            // Pairs of known size let the compiler use vectors; an odd end has no pair.
+            for (to, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+                *to = pair[0];
+            }
+            if let (Some(to_last), Some(last)) =
+                (to.len().checked_sub(1), from.get(2 * to.len() - 2))
+            {
+                to[to_last] = *last;
+            }
+        }
+        _ => {
+            for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
+                *to = *from;
             }
         }
     }

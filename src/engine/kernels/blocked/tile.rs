@@ -30,6 +30,28 @@ pub(super) struct Rows {
     pub width: usize,
 }
 
+/// What the buffer of a strip consists of.
+pub(super) trait Input: Copy + Sync {
+    /// The number of a channel.
+    fn channel(&self, channel: usize) -> f32;
+}
+
+/// The channels of a block.
+impl Input for Pixel {
+    #[inline(always)]
+    fn channel(&self, channel: usize) -> f32 {
+        self[channel]
+    }
+}
+
+/// One channel; each has pixels of its own.
+impl Input for f32 {
+    #[inline(always)]
+    fn channel(&self, _channel: usize) -> f32 {
+        *self
+    }
+}
+
 /// What happens to the sums of one output block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finish<'a> {
@@ -39,11 +61,33 @@ pub(super) struct Finish<'a> {
     /// Added before the activation, in the layout of the output.
     pub residual: Option<&'a [f32]>,
     pub activation: Activation,
+    /// Mean, factor and bias of what follows the activation.
+    pub after: Option<[&'a Pixel; 3]>,
+}
+
+impl Finish<'_> {
+    /// The finished output of one register, of which there are `R` in a pixel.
+    #[inline(always)]
+    pub(super) fn of<I: Isa>(&self, isa: I, sum: I::F32, register: usize) -> I::F32 {
+        let ops = isa.f32();
+        let y = self.activation.of(isa, sum);
+        match self.after {
+            None => y,
+            Some([mean, factor, bias]) => {
+                // One by one: a closure would not be compiled for these registers.
+                let at = register * ops.len();
+                let mean = ops.load(&mean[at..]);
+                let factor = ops.load(&factor[at..]);
+                let bias = ops.load(&bias[at..]);
+                ops.add(ops.mul(ops.sub(y, mean), factor), bias)
+            }
+        }
+    }
 }
 
 /// One output block of one strip.
-pub(super) struct ConvolveBlock<'a> {
-    pub pixels: &'a [Pixel],
+pub(super) struct ConvolveBlock<'a, T> {
+    pub pixels: &'a [T],
     pub steps: &'a [Step],
     /// One row of 16 outputs for each step and channel.
     pub weights: &'a [Pixel],
@@ -52,28 +96,56 @@ pub(super) struct ConvolveBlock<'a> {
     pub output: &'a mut [f32],
 }
 
-impl SimdOp for ConvolveBlock<'_> {
+impl<T: Input> SimdOp for ConvolveBlock<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        // Each arm has only the tiles that fit its registers, for the compiler builds all of them.
         match isa.f32().len() {
-            16 => self.wide_tiles(isa),
             8 => self.narrow_tiles::<I, 2>(isa),
             _ => self.narrow_tiles::<I, 4>(isa),
         }
     }
 }
 
+impl<T: Input> ConvolveBlock<'_, T> {
+    /// Computes the block with the widest registers.
+    pub(super) fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = rten_simd::isa::Avx512Isa::new() {
+            run_wide(isa, self);
+            return;
+        }
+        self.dispatch();
+    }
+}
+
+/// The many tiles for 32 registers are compiled here, for this instruction set alone.
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "a function for an instruction set may only be called where the processor has it"
+)]
+fn run_wide<T: Input>(isa: rten_simd::isa::Avx512Isa, block: ConvolveBlock<'_, T>) {
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,f16c")]
+    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, block: ConvolveBlock<'_, T>) {
+        block.wide_tiles(isa);
+    }
+    // SAFETY: there is an `Avx512Isa` only where the processor has these instructions.
+    unsafe { wide(isa, block) }
+}
+
 /// Most pixels of a tile in 32 registers of 16 numbers.
+#[cfg(target_arch = "x86_64")]
 const WIDE: usize = 28;
 /// Most pixels of each row of a tile of two rows.
+#[cfg(target_arch = "x86_64")]
 const PAIRED: usize = 14;
 /// Most pixels of a tile in 16 registers of 8 numbers, or as many of 4.
 const NARROW: usize = 6;
 
-impl ConvolveBlock<'_> {
+impl<T: Input> ConvolveBlock<'_, T> {
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn wide_tiles<I: Isa>(mut self, isa: I) {
         let Rows { count, width, .. } = self.rows;
@@ -130,6 +202,7 @@ impl ConvolveBlock<'_> {
     }
 
     /// Two whole rows at once.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn paired<I: Isa>(&mut self, isa: I, row: usize) {
         match self.rows.width {
@@ -148,6 +221,7 @@ impl ConvolveBlock<'_> {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn overlapping<I: Isa, const P: usize>(&mut self, isa: I, row: usize, width: usize) {
         self.tile::<I, 1, 2, P>(isa, row, 0);
@@ -172,15 +246,14 @@ impl ConvolveBlock<'_> {
         let mut sums = [[first; P]; ROWS];
         let mut weights = self.weights;
         for step in self.steps {
-            let inputs: [&[Pixel]; ROWS] =
-                starts.map(|start| &self.pixels[start + step.offset..][..P]);
+            let inputs: [&[T]; ROWS] = starts.map(|start| &self.pixels[start + step.offset..][..P]);
             let (own, rest) = weights.split_at(step.channels);
             weights = rest;
             for (channel, row_of_weights) in own.iter().enumerate().take(BLOCK) {
                 let vectors = load_pixel::<I, R>(isa, row_of_weights);
                 for (sums, inputs) in sums.iter_mut().zip(&inputs) {
                     for (sums, pixel) in sums.iter_mut().zip(*inputs) {
-                        let value = ops.splat(pixel[channel]);
+                        let value = ops.splat(pixel.channel(channel));
                         for (sum, vector) in sums.iter_mut().zip(vectors) {
                             *sum = ops.mul_add(value, vector, *sum);
                         }
@@ -199,20 +272,22 @@ impl ConvolveBlock<'_> {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for (r, mut sums) in sums.into_iter().enumerate() {
             let at = ((row + r) * self.rows.width + column) * BLOCK;
             let output = &mut self.output[at..at + P * BLOCK];
             if let Some(residual) = self.finish.residual {
                 let residual = &residual[at..at + P * BLOCK];
-                let vectors = sums.as_flattened().iter().zip(residual.chunks_exact(lanes));
-                for ((sum, residual), to) in vectors.zip(output.chunks_exact_mut(lanes)) {
-                    let sum = ops.add(*sum, ops.load(residual));
-                    ops.store(self.finish.activation.of(isa, sum), to);
+                for (pixel, sums) in sums.iter_mut().enumerate() {
+                    for (register, sum) in sums.iter_mut().enumerate() {
+                        let own = ops.load(&residual[pixel * BLOCK + register * lanes..]);
+                        *sum = ops.add(*sum, own);
+                    }
                 }
-            } else {
-                let vectors = sums.as_flattened().iter();
-                for (sum, to) in vectors.zip(output.chunks_exact_mut(lanes)) {
-                    ops.store(self.finish.activation.of(isa, *sum), to);
+            }
+            for (sums, to) in sums.into_iter().zip(output.chunks_exact_mut(BLOCK)) {
+                for (register, sum) in sums.into_iter().enumerate() {
+                    let y = self.finish.of(isa, sum, register);
+                    ops.store(y, &mut to[register * lanes..]);
                 }
             }
         }

@@ -8,10 +8,12 @@
 
 mod architecture;
 mod bad_files;
+mod cancelling;
 mod common;
 mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+mod reuse;
 mod window;
 mod workflow;

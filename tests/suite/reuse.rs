@@ -1,5 +1,7 @@
 //! Evaluations that reuse what did not change give the numbers of evaluations from nothing.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 use quantscope::engine::{
     ActivationCache, Evaluation, FloatReference, Ranges, calibrate, evaluate_float, evaluate_plan,
@@ -10,7 +12,7 @@ use quantscope::model::LayerId;
 use quantscope::plan::{Plan, Widths};
 use quantscope::session::{DataRequest, OpenData, OpenModel};
 
-use crate::common::sample;
+use crate::common::{sample, shared};
 
 /// Samples whose layer errors are measured: the first batches, but not all.
 const LAYER_ERROR_SAMPLES: usize = 40;
@@ -22,15 +24,19 @@ struct Opened {
     float: FloatReference,
 }
 
-fn open(model: &str, folder: &str) -> Opened {
-    let model = OpenModel::open(&sample(model)).unwrap();
+fn open_sample(model: &str) -> Opened {
     let request = DataRequest {
-        calibration: Some(sample(folder).join("calib")),
+        calibration: Some(sample("signs/calib")),
         calibration_samples: 16,
         limit: Some(72),
         batch_size: Some(32),
-        ..DataRequest::new(sample(folder).join("eval"))
+        ..DataRequest::new(sample("signs/eval"))
     };
+    open(&sample(model), request)
+}
+
+fn open(model: &Path, request: DataRequest) -> Opened {
+    let model = OpenModel::open(model).unwrap();
     let data = OpenData::open(&model, request).unwrap();
     let cancel = CancelToken::default();
     let ranges = calibrate(&model.executor, &data.calibration, &cancel, &mut |_| {}).unwrap();
@@ -108,6 +114,21 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec((any::<usize>(), widths, batches), 1..6)
 }
 
+/// Tries random edits under budgets with room for everything, for a part, for little and for nothing.
+fn try_edits(opened: &Opened, cases: u32) {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        ..ProptestConfig::default()
+    });
+    let budgets = prop::sample::select(vec![1 << 30, 24 << 20, 3 << 20, 100 << 10, 0]);
+    runner
+        .run(&(edits(), budgets), |(edits, budget_bytes)| {
+            changed_layers_in_any_order(opened, &edits, budget_bytes);
+            Ok(())
+        })
+        .unwrap();
+}
+
 fn changed_layers_in_any_order(opened: &Opened, edits: &[Edit], budget_bytes: usize) {
     let cache = opened.cache(budget_bytes);
     let layers = opened.model.layers().len();
@@ -131,29 +152,38 @@ fn changed_layers_in_any_order(opened: &Opened, edits: &[Edit], budget_bytes: us
 #[test]
 fn changed_layers_of_every_sample_give_the_numbers_of_a_cold_evaluation() {
     // A residual network, and one with depthwise layers.
-    for (model, folder) in [
-        ("signs-resnet.onnx", "signs"),
-        ("signs-mobilenet.onnx", "signs"),
+    for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        try_edits(&open_sample(model), 8);
+    }
+}
+
+#[test]
+fn changed_layers_of_real_networks_give_the_numbers_of_a_cold_evaluation() {
+    // Attention, a small network on arrays, and a detector with many branches and outputs.
+    for (model, data, limit) in [
+        ("vit-mnist.onnx", "mnist/test", 72),
+        ("dscnn-kws.onnx", "kws", 72),
+        ("yolox-nano-coco.onnx", "coco128/images", 3),
     ] {
-        let opened = open(model, folder);
-        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-            cases: 6,
-            ..ProptestConfig::default()
-        });
-        // Room for everything, for a part, for next to nothing, and for nothing.
-        let budgets = prop::sample::select(vec![1 << 30, 24 << 20, 3 << 20, 100 << 10, 0]);
-        runner
-            .run(&(edits(), budgets), |(edits, budget_bytes)| {
-                changed_layers_in_any_order(&opened, &edits, budget_bytes);
-                Ok(())
-            })
-            .unwrap();
+        let files = (
+            shared(&format!("data/models/{model}")),
+            shared(&format!("data/{data}")),
+        );
+        if let (Some(model), Some(data)) = files {
+            let request = DataRequest {
+                calibration_samples: 2,
+                limit: Some(limit),
+                batch_size: Some(if limit > 32 { 32 } else { 2 }),
+                ..DataRequest::new(data)
+            };
+            try_edits(&open(&model, request), 3);
+        }
     }
 }
 
 #[test]
 fn a_changed_layer_runs_only_what_lies_downstream() {
-    let opened = open("signs-resnet.onnx", "signs");
+    let opened = open_sample("signs-resnet.onnx");
     let cache = opened.cache(1 << 30);
     let layers = opened.model.layers().len();
     let mut plan = Plan::uniform(layers, "8/8".parse().unwrap());

@@ -29,6 +29,9 @@ pub struct ActivationCache {
     state: Mutex<State>,
 }
 
+/// The float output of every layer that ran, in layer order.
+pub(super) type FloatLayers = Arc<[Option<Tensor>]>;
+
 /// Identifies the setting of every layer, in layer order.
 type Settings = Arc<[u32]>;
 
@@ -46,7 +49,7 @@ pub(super) struct HeldBatch {
     /// Labels and samples, and the input if it is kept.
     pub(super) batch: Option<Batch>,
     /// Float output of every layer.
-    pub(super) float_layers: Option<Arc<[Option<Tensor>]>>,
+    pub(super) float_layers: Option<FloatLayers>,
     /// What the rest was computed with; `None` if there is none.
     settings: Option<Settings>,
     /// Values under the plan.
@@ -267,7 +270,7 @@ impl ActivationCache {
         &self,
         index: usize,
         batch: &Batch,
-        float_layers: Option<Arc<[Option<Tensor>]>>,
+        float_layers: Option<FloatLayers>,
         comparer: &Comparer,
         values: [&Activations; 2],
         errors: Vec<Option<LayerRecord>>,

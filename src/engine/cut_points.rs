@@ -46,7 +46,7 @@ impl CutPoints {
         let unit = model::fixed_batch(graph).unwrap_or(1).max(1);
         let shapes = model::infer_shapes(graph, unit);
         let bytes = bytes_by_value(graph, &shapes);
-        let cuts = by_usefulness(cuts(graph, layers), &bytes);
+        let cuts = by_usefulness(&cuts(graph, layers), &bytes);
         Self {
             cuts,
             bytes,
@@ -204,7 +204,7 @@ fn last_readers(graph: &Graph) -> Vec<usize> {
 /// The work saved is that of one changed layer, any layer being as likely as any other: a cut before
 /// layer `p` spares the layers between the cut before it and `p`, for every layer from `p` up to the
 /// next cut.
-fn by_usefulness(cuts: Vec<Cut>, bytes: &[Option<usize>]) -> Vec<Cut> {
+fn by_usefulness(cuts: &[Cut], bytes: &[Option<usize>]) -> Vec<Cut> {
     let mut chosen: BTreeSet<usize> = BTreeSet::new();
     let mut values: BTreeSet<ValueId> = BTreeSet::new();
     let mut order = Vec::new();
@@ -242,7 +242,7 @@ mod tests {
 
     /// Cuts before four layers of equal work in a chain; value `k` is the input of layer `k`.
     fn chain(bytes: [usize; 4]) -> CutPoints {
-        let cuts = (0..4)
+        let cuts: Vec<Cut> = (0..4)
             .map(|at| Cut {
                 live: vec![ValueId(at)],
                 macs_before: 100 * u64::from(at),
@@ -250,7 +250,7 @@ mod tests {
             .collect();
         let bytes: Vec<Option<usize>> = bytes.into_iter().map(Some).collect();
         CutPoints {
-            cuts: by_usefulness(cuts, &bytes),
+            cuts: by_usefulness(&cuts, &bytes),
             inputs: vec![ValueId(0)],
             layer_outputs: (1..4).map(ValueId).collect(),
             bytes,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
-use super::activation_cache::{ActivationCache, Comparer, LayerRecord, Reuse};
+use super::activation_cache::{ActivationCache, Comparer, FloatLayers, LayerRecord, Reuse};
 use super::activations::Activations;
 use super::batches::{Batch, Batches};
 use super::error::RunError;
@@ -179,6 +179,15 @@ struct PlanRun<'a> {
     evaluation: Evaluation,
 }
 
+/// What running one batch under a plan gives.
+struct PlanBatch {
+    outputs: Vec<Tensor>,
+    /// The values that were wanted, outputs included.
+    values: Activations,
+    /// Errors of every layer; empty where they were not measured.
+    errors: Vec<Option<LayerRecord>>,
+}
+
 impl PlanRun<'_> {
     /// Evaluates one batch; gives `false` if none of its samples can be read.
     fn batch(&mut self, index: usize, reference: Option<Arc<[Tensor]>>) -> Result<bool, RunError> {
@@ -216,15 +225,15 @@ impl PlanRun<'_> {
         };
         self.evaluation.float_secs += started.elapsed().as_secs_f64();
         let started = Instant::now();
-        let (plan_outputs, values, errors) =
-            self.run_plan(&batch, &reuse, float_layers.as_deref())?;
+        let plan = self.run_plan(&batch, &reuse, float_layers.as_deref())?;
         self.evaluation.plan_secs += started.elapsed().as_secs_f64();
         if with_layers {
-            self.evaluation.add_layers(&errors, batch.len);
+            self.evaluation.add_layers(&plan.errors, batch.len);
         }
-        self.evaluation.add(&batch, &float_outputs, &plan_outputs)?;
+        self.evaluation.add(&batch, &float_outputs, &plan.outputs)?;
         self.cancel.check()?;
-        let values = [&values, &reuse.fed];
+        let values = [&plan.values, &reuse.fed];
+        let errors = plan.errors;
         self.cache
             .keep(index, &batch, float_layers, &self.comparer, values, errors);
         Ok(true)
@@ -241,7 +250,7 @@ impl PlanRun<'_> {
         &self,
         batch: &Batch,
         with_layers: bool,
-    ) -> Result<(Vec<Tensor>, Option<Arc<[Option<Tensor>]>>), RunError> {
+    ) -> Result<(Vec<Tensor>, Option<FloatLayers>), RunError> {
         let mut layer_outputs = vec![None; self.executor.layers().len()];
         let mut remember = |tap: LayerTap<'_>| {
             if let Some(slot) = layer_outputs.get_mut(tap.layer.index()) {
@@ -269,7 +278,7 @@ impl PlanRun<'_> {
         batch: &Batch,
         reuse: &Reuse,
         float_layers: Option<&[Option<Tensor>]>,
-    ) -> Result<(Vec<Tensor>, Activations, Vec<Option<LayerRecord>>), RunError> {
+    ) -> Result<PlanBatch, RunError> {
         let mut fed = reuse.fed.clone();
         if reuse.needs_input {
             for id in self.executor.graph().inputs() {
@@ -302,7 +311,11 @@ impl PlanRun<'_> {
         if float_layers.is_none() {
             errors.clear();
         }
-        Ok((outputs_of(self.executor, &held, batch.len)?, held, errors))
+        Ok(PlanBatch {
+            outputs: outputs_of(self.executor, &held, batch.len)?,
+            values: held,
+            errors,
+        })
     }
 }
 

@@ -416,17 +416,17 @@ mod tests {
             .build()
             .unwrap();
         assert_eq!(pool.install(|| token.check()), Ok(()));
-        let (tell, told) = sync_channel(1);
-        let waiting = token.clone();
-        let waiter = thread::spawn(move || {
-            let passed = waiting.check();
-            tell.send(()).ok();
-            passed
-        });
-        assert!(told.recv_timeout(10 * PAUSE_STEP).is_err());
-        token.set_paused(false);
-        told.recv().unwrap();
-        assert_eq!(waiter.join().unwrap(), Ok(()));
+        let (go, started) = sync_channel::<()>(0);
+        let job = spawn::<(), (), _>("t", 0, quiet(), move |job| {
+            started.recv().ok();
+            Ok(job.cancel.check()?)
+        })
+        .unwrap();
+        job.cancel.set_paused(true);
+        go.send(()).unwrap();
+        assert_eq!(job.wait_done(10 * PAUSE_STEP), None);
+        job.cancel.set_paused(false);
+        assert_eq!(job.wait_done(Duration::MAX), Some(Ok(())));
     }
 
     #[test]

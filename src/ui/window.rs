@@ -125,8 +125,7 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
     )
 }
 
-/// One core is left to draw.
+/// All cores compute: the priority of the workers leaves the window its share.
 fn threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    cores.saturating_sub(1).max(1)
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use quantscope::engine::{
-    ActivationCache, Evaluation, FloatReference, Ranges, calibrate, evaluate_float, evaluate_plan,
-    evaluate_plan_cached,
+    ActivationCache, Evaluation, FloatReference, Ranges, RunError, calibrate, evaluate_float,
+    evaluate_plan, evaluate_plan_cached,
 };
 use quantscope::jobs::CancelToken;
 use quantscope::model::LayerId;
@@ -78,11 +78,10 @@ impl Opened {
                 cancel.cancel();
             }
         });
-        match result {
-            Ok(evaluation) => Some(evaluation),
-            Err(error) if error.is_cancelled() => None,
-            Err(error) => panic!("{error}"),
+        if result.as_ref().is_err_and(RunError::is_cancelled) {
+            return None;
         }
+        Some(result.unwrap())
     }
 
     fn cache(&self, budget_bytes: usize) -> ActivationCache {

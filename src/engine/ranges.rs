@@ -81,7 +81,7 @@ pub fn calibrate(
         observers: inputs.iter().map(|id| (*id, Observer::new())).collect(),
         samples: 0,
     };
-    for batch in batches.iter() {
+    for batch in batches.stopped_by(cancel).iter() {
         let batch = batch?;
         let mut keep = inputs.clone();
         keep.extend(executor.graph().outputs());

@@ -1,6 +1,6 @@
 //! A value on its way through the network.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
 
 use super::error::TensorSummary;
 use super::kernels::blocked::{BLOCK, block_channels, unblock_channels};
@@ -79,10 +79,16 @@ impl Value {
         }
     }
 
-    /// Bytes that the value holds.
-    pub fn bytes(&self) -> usize {
+    /// Bytes that the value keeps from being freed: those of its storage, of which it may be a view.
+    pub fn held_bytes(&self) -> usize {
         let tensor = self.tensor();
-        tensor.elem_count() * tensor.dtype().size_in_bytes()
+        let elements = match &*tensor.storage_and_layout().0 {
+            Storage::Cpu(CpuStorage::F32(values)) => values.len(),
+            Storage::Cpu(CpuStorage::I64(values)) => values.len(),
+            Storage::Cpu(CpuStorage::U8(values)) => values.len(),
+            _ => tensor.elem_count(),
+        };
+        elements * tensor.dtype().size_in_bytes()
     }
 
     pub(super) fn summary(&self) -> TensorSummary {

@@ -8,11 +8,13 @@
 
 mod architecture;
 mod bad_files;
+mod cancelling;
 mod common;
 mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
 mod loading;
+mod reuse;
 mod window;
 mod workflow;

@@ -13,6 +13,7 @@ mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+#[cfg(target_os = "linux")]
 mod loading;
 mod window;
 mod workflow;

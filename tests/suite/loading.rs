@@ -77,7 +77,6 @@ fn info_within(kibibytes: usize, model: &Path) -> std::process::Output {
         .unwrap()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_model_of_64_mib_opens_in_32_mib_of_memory() {
     let folder = tempfile::tempdir().unwrap();

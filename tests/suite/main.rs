@@ -14,6 +14,7 @@ mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+#[cfg(target_os = "linux")]
 mod loading;
 mod reuse;
 mod window;

@@ -356,3 +356,53 @@ fn gather(info: &TensorInfo, storage: &[u8]) -> Option<Tensor> {
     }
     Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(offset: usize, shape: &[usize], strides: &[usize]) -> TensorInfo {
+        TensorInfo {
+            storage: "0".to_owned(),
+            element: Element::F32,
+            offset,
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+        }
+    }
+
+    #[test]
+    fn only_elements_in_order_stay_in_the_file() {
+        let storage: Bytes = (0..12u8).flat_map(|n| f32::from(n).to_le_bytes()).collect();
+        // Offset, shape, strides, and the elements if the tensor is a part of its storage as it lies.
+        type Case<'a> = (usize, &'a [usize], &'a [usize], Option<&'a [f32]>);
+        let cases: [Case<'_>; 10] = [
+            (0, &[2, 3], &[3, 1], Some(&[0., 1., 2., 3., 4., 5.])),
+            (4, &[2, 1, 2], &[2, 7, 1], Some(&[4., 5., 6., 7.])),
+            (11, &[], &[], Some(&[11.])),
+            (0, &[3, 2], &[1, 3], None),
+            (0, &[2, 2], &[4, 1], None),
+            (0, &[2, 2], &[0, 1], None),
+            (8, &[5], &[1], None),
+            (0, &[2, 2], &[1], None),
+            (usize::MAX, &[2], &[1], None),
+            (0, &[usize::MAX, 2], &[2, 1], None),
+        ];
+        for (offset, shape, strides, expected) in cases {
+            let info = info(offset, shape, strides);
+            let elements = elements_in_order(&info, &storage);
+            let floats = elements.map(|bytes| {
+                let words = bytes.as_chunks::<4>().0.iter();
+                words
+                    .map(|word| f32::from_le_bytes(*word))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(floats.as_deref(), expected, "{info:?}");
+            if let Some(expected) = expected {
+                let gathered = gather(&info, &storage).unwrap();
+                let gathered: Vec<f32> = gathered.flatten_all().unwrap().to_vec1().unwrap();
+                assert_eq!(gathered, expected, "{info:?}");
+            }
+        }
+    }
+}

@@ -176,8 +176,8 @@ impl<'a> Inputs<'a> {
 
     /// All inputs, if none is omitted.
     fn all(&self) -> Option<Vec<&'a Tensor>> {
-        let tensor = |input: &Option<&'a Initializer>| (*input)?.tensor().ok();
-        self.inputs.iter().map(tensor).collect()
+        let tensor = |input: Option<&'a Initializer>| input?.tensor().ok();
+        self.inputs.iter().copied().map(tensor).collect()
     }
 
     /// The elements of an integer input.

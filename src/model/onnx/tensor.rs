@@ -79,9 +79,9 @@ pub(crate) fn read_tensor(
         let content = external
             .bytes(&proto.external_data)
             .map_err(TensorError::Invalid)?;
-        from_raw(content, element_type, dims)
+        from_raw(content, element_type, &dims)
     } else if let Some(bytes) = raw_data(&proto) {
-        from_raw(model.part(bytes.clone()), element_type, dims)
+        from_raw(model.part(bytes.clone()), element_type, &dims)
     } else {
         from_typed(proto, element_type, elements, dims).map(Initializer::from)
     }?;
@@ -126,10 +126,10 @@ fn element_count(dims: &[usize]) -> Result<usize, TensorError> {
 fn from_raw(
     content: FileContent,
     element_type: ElementType,
-    dims: Vec<usize>,
+    dims: &[usize],
 ) -> Result<Initializer, TensorError> {
     let bytes = content.bytes().len();
-    Initializer::stored(content, element_type, dims.clone()).ok_or_else(|| {
+    Initializer::stored(content, element_type, dims.to_vec()).ok_or_else(|| {
         TensorError::malformed(format!(
             "a tensor of shape {dims:?} and type {} does not fit its {bytes} bytes of data; the file is damaged, download or export it again",
             element_type.name()

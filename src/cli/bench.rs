@@ -245,11 +245,7 @@ impl Bench<'_> {
                 average_weight_bits,
                 average_activation_bits,
                 ..
-            } = cost(
-                self.model.layers(),
-                self.plan,
-                self.model.other_parameters,
-            );
+            } = cost(self.model.layers(), self.plan, self.model.other_parameters);
             PlanSpeed {
                 speed: Speed::new(&plan_timing, self.samples),
                 average_weight_bits,
@@ -269,9 +265,8 @@ impl Bench<'_> {
         let mut progress = self.progress("Sensitivity");
         for repeat in 1..=self.arguments.repeat.get() {
             let executor = self.cold_executor();
-            timing.time(|| {
-                self.sweep(&executor, ranges.as_ref(), subject, &self.arguments.bits)
-            })?;
+            timing
+                .time(|| self.sweep(&executor, ranges.as_ref(), subject, &self.arguments.bits))?;
             progress.show(repeat, "");
         }
         Ok(Some(self.sweep_time(
@@ -324,8 +319,7 @@ impl Bench<'_> {
         let (mut timing, mut float_timing) = (Timing::default(), Timing::default());
         let mut progress = self.progress("Local errors");
         for repeat in 1..=self.arguments.repeat.get() {
-            float_timing
-                .time(|| forward_pass(&self.model.executor, &float, &self.batches))?;
+            float_timing.time(|| forward_pass(&self.model.executor, &float, &self.batches))?;
             let executor = self.cold_executor();
             timing.time(|| {
                 local_errors(
@@ -361,7 +355,8 @@ impl Bench<'_> {
         }
         self.ranges.cloned().map(Some).ok_or_else(|| {
             SessionError::Missing(
-                "the plan quantizes no input, so none was calibrated; give --activations B".to_owned(),
+                "the plan quantizes no input, so none was calibrated; give --activations B"
+                    .to_owned(),
             )
         })
     }

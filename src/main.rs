@@ -1,12 +1,14 @@
 //! The `quantscope` binary: arguments, logging, and the choice between window and terminal.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser as _;
 use quantscope::cli::{self, Arguments, WindowArguments};
 use quantscope::ui::{WindowOptions, run_window};
 
 fn main() -> ExitCode {
+    let started = Instant::now();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUANTSCOPE_LOG")
@@ -17,13 +19,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = match arguments.command {
         Some(command) => cli::run_command(command),
-        None => open_window(arguments.window),
+        None => open_window(arguments.window, started),
     };
     ExitCode::from(exit.code())
 }
 
 /// Opens the window; without a display the same job runs in the terminal.
-fn open_window(arguments: WindowArguments) -> cli::Exit {
+fn open_window(arguments: WindowArguments, started: Instant) -> cli::Exit {
     if !has_display() {
         return cli::run_sample();
     }
@@ -35,7 +37,7 @@ fn open_window(arguments: WindowArguments) -> cli::Exit {
         plan: arguments.plan,
         cache_bytes: arguments.cache_mb.map(|mb| mb.saturating_mul(1_000_000)),
     };
-    match run_window(options) {
+    match run_window(options, started) {
         Ok(()) => cli::Exit::Done,
         Err(error) => cli::report_error(&error.to_string()),
     }

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::commands::Command;
 use super::dialogs::{Answer, DialogKind, Dialogs};
 use super::looks::{Looks, STORAGE_KEY, ThemeChoice};
 use super::panels::{
     CentreTab, CoverageView, InspectorView, LayerTableView, OverviewView, SensitivityView,
-    StartView, coverage_ui, inspector_ui, layer_table_ui, menu_bar_ui, messages_ui, overview_ui,
-    sensitivity_ui, start_ui, status_bar_ui, tab_bar_ui, toolbar_ui,
+    StartView, ToolbarView, coverage_ui, inspector_ui, layer_table_ui, menu_bar_ui, messages_ui,
+    overview_ui, sensitivity_ui, start_ui, status_bar_ui, tab_bar_ui, toolbar_ui,
 };
 use super::window::WindowOptions;
 use crate::jobs::Wake;
@@ -25,6 +25,7 @@ pub struct App {
     tab: CentreTab,
     theme: ThemeChoice,
     start: StartView,
+    toolbar: ToolbarView,
     layer_table: LayerTableView,
     overview: OverviewView,
     sensitivity: SensitivityView,
@@ -36,6 +37,8 @@ pub struct App {
     plan_to_import: Option<PathBuf>,
     /// Whether a model was open in the last frame.
     had_model: bool,
+    /// When the program was started, until the first frame is told.
+    started: Option<Instant>,
 }
 
 impl std::fmt::Debug for App {
@@ -58,6 +61,7 @@ impl App {
             tab: CentreTab::Open,
             theme: ThemeChoice::default(),
             start: StartView::new(bundled_samples()),
+            toolbar: ToolbarView::default(),
             layer_table: LayerTableView::default(),
             overview: OverviewView::default(),
             sensitivity: SensitivityView::default(),
@@ -66,6 +70,7 @@ impl App {
             note: None,
             plan_to_import: None,
             had_model: false,
+            started: None,
         }
     }
 
@@ -80,7 +85,8 @@ impl App {
     }
 
     /// Opens what the command line names, or the first bundled sample.
-    pub(crate) fn start(&mut self, options: WindowOptions) {
+    pub(crate) fn start(&mut self, options: WindowOptions, started: Instant) {
+        self.started = Some(started);
         let data = options.data_request();
         match (options.model, data) {
             (Some(model), _) if has_extension(&model, "qscope") => {
@@ -178,7 +184,7 @@ impl App {
             menu_bar_ui(ui, &self.session, self.theme, actions, commands);
         });
         egui::Panel::top("toolbar").show(ui, |ui| {
-            toolbar_ui(ui, &self.session, actions, commands);
+            toolbar_ui(ui, &self.session, &mut self.toolbar, actions, commands);
         });
         if self.note.is_some() || !self.session.messages().is_empty() {
             egui::Panel::top("messages").show(ui, |ui| {
@@ -273,8 +279,17 @@ impl eframe::App for App {
         Self::logic(self, ctx);
     }
 
-    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         self.show(ui);
+        if let Some(started) = self.started.take() {
+            tracing::debug!(
+                "first frame {} ms after the start",
+                started.elapsed().as_millis()
+            );
+        }
+        if let Some(seconds) = frame.info().cpu_usage {
+            tracing::trace!("the frame before took {:.2} ms", 1e3 * seconds);
+        }
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {

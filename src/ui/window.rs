@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use eframe::{NativeOptions, Renderer};
 
@@ -56,18 +57,20 @@ const RENDERER_VARIABLE: &str = "QUANTSCOPE_RENDERER";
 
 /// Opens the window and returns when it is closed.
 ///
+/// `started` is when the program began; the time to the first frame is logged at the level debug.
+///
 /// Draws with wgpu. Where that cannot start, the program is started once more to draw with OpenGL,
 /// because a process can make only one event loop.
 ///
 /// # Errors
 /// [`WindowError`] if the session cannot start, or no renderer finds a display.
-pub fn run_window(options: WindowOptions) -> Result<(), WindowError> {
+pub fn run_window(options: WindowOptions, started: Instant) -> Result<(), WindowError> {
     let chosen = std::env::var(RENDERER_VARIABLE).ok();
     let renderer = match chosen.as_deref() {
         Some("opengl") => Renderer::Glow,
         _ => Renderer::Wgpu,
     };
-    match run_with(renderer, options) {
+    match run_with(renderer, options, started) {
         Ok(()) => Ok(()),
         Err(eframe::Error::AppCreation(error)) => Err(WindowError::Start(error.to_string())),
         Err(error) if chosen.is_none() => start_again_with_opengl(&error.to_string()),
@@ -89,7 +92,7 @@ fn start_again_with_opengl(wgpu: &str) -> Result<(), WindowError> {
     }
 }
 
-fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
+fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> eframe::Result {
     let mut viewport = egui::ViewportBuilder::default()
         .with_title("Quantscope")
         .with_app_id("quantscope")
@@ -109,6 +112,10 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
         "quantscope",
         native,
         Box::new(move |creation| {
+            tracing::debug!(
+                "renderer ready {} ms after the start",
+                started.elapsed().as_millis()
+            );
             let ctx = creation.egui_ctx.clone();
             theme::apply(&ctx);
             let mut session = Session::new(threads, Arc::new(move || ctx.request_repaint()))?;
@@ -119,7 +126,7 @@ fn run_with(renderer: Renderer, options: WindowOptions) -> eframe::Result {
             if let Some(storage) = creation.storage {
                 app.restore(storage, &creation.egui_ctx);
             }
-            app.start(options);
+            app.start(options, started);
             Ok(Box::new(app))
         }),
     )

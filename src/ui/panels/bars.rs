@@ -3,7 +3,7 @@
 use egui::{Button, ComboBox, MenuBar, RichText};
 
 use super::width_menu::{common_width, width_items_ui};
-use crate::plan::Preset;
+use crate::plan::{Fingerprint, Preset};
 use crate::session::{Action, LayerEdit, Session, bundled_samples};
 use crate::ui::commands::Command;
 use crate::ui::format;
@@ -174,10 +174,37 @@ fn preset_items_ui(ui: &mut egui::Ui, actions: &mut Vec<Action>) {
     }
 }
 
+/// What the toolbar remembers between frames.
+#[derive(Debug, Default)]
+pub(crate) struct ToolbarView {
+    /// The preset that a plan follows, if it follows one.
+    preset: Option<(Fingerprint, Option<&'static str>)>,
+}
+
+impl ToolbarView {
+    /// Name of the preset that the whole plan follows; compared only when the plan changed.
+    fn preset(&mut self, session: &Session) -> Option<&'static str> {
+        let fingerprint = session.plan_fingerprint();
+        match &self.preset {
+            Some((known, preset)) if known == fingerprint => *preset,
+            _ => {
+                let plan = session.plan();
+                let found = Preset::ALL
+                    .into_iter()
+                    .find(|preset| preset.apply(plan) == *plan)
+                    .map(|preset| preset.name);
+                self.preset = Some((fingerprint.clone(), found));
+                found
+            }
+        }
+    }
+}
+
 /// What is open, and the edits of the whole plan and of the selection.
 pub(crate) fn toolbar_ui(
     ui: &mut egui::Ui,
     session: &Session,
+    view: &mut ToolbarView,
     actions: &mut Vec<Action>,
     commands: &mut Vec<Command>,
 ) {
@@ -185,7 +212,7 @@ pub(crate) fn toolbar_ui(
         names_ui(ui, session, commands);
         if session.model().is_some() {
             ui.separator();
-            preset_ui(ui, session, actions);
+            preset_ui(ui, view.preset(session), actions);
             selection_widths_ui(ui, session, actions);
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -219,13 +246,15 @@ fn names_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
     let name = short(&metadata.name, 24);
     let response = ui
         .add(Button::new(RichText::new(format!("{name}{star}")).strong()).frame(false))
-        .on_hover_text(format!(
-            "{}\n{} · {} parameters · {} MACs per sample\nClick to open another model",
-            model.path.display(),
-            metadata.format.name(),
-            format::count(model.parameters()),
-            format::count(model.macs()),
-        ));
+        .on_hover_ui(|ui| {
+            ui.label(format!(
+                "{}\n{} · {} parameters · {} MACs per sample\nClick to open another model",
+                model.path.display(),
+                metadata.format.name(),
+                format::count(model.parameters()),
+                format::count(model.macs()),
+            ));
+        });
     if response.clicked() {
         commands.push(Command::OpenModel);
     }
@@ -271,14 +300,9 @@ fn short(text: &str, length: usize) -> String {
 }
 
 /// The preset that the whole plan follows, and a choice of another.
-fn preset_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    let plan = session.plan();
-    let current = Preset::ALL
-        .into_iter()
-        .find(|preset| preset.apply(plan) == *plan)
-        .map_or("Mixed", |preset| preset.name);
+fn preset_ui(ui: &mut egui::Ui, current: Option<&'static str>, actions: &mut Vec<Action>) {
     let response = ComboBox::from_id_salt("preset")
-        .selected_text(current)
+        .selected_text(current.unwrap_or("Mixed"))
         .width(96.0)
         .height(400.0)
         .show_ui(ui, |ui| preset_items_ui(ui, actions))

@@ -20,7 +20,7 @@ mod start;
 mod status_bar;
 mod width_menu;
 
-pub(crate) use bars::{CentreTab, menu_bar_ui, tab_bar_ui, toolbar_ui};
+pub(crate) use bars::{CentreTab, ToolbarView, menu_bar_ui, tab_bar_ui, toolbar_ui};
 pub(crate) use coverage::{CoverageView, coverage_ui};
 pub(crate) use inspector::{InspectorView, inspector_ui};
 pub(crate) use layer_table::{LayerTableView, layer_table_ui};

@@ -4,7 +4,7 @@ use egui::ScrollArea;
 
 use super::cards::cards_ui;
 use super::overview_history::{history_plot_ui, history_table_ui};
-use super::overview_plots::{Curve, layer_errors_ui, running_accuracy_ui};
+use super::overview_plots::{Curve, ErrorSeries, layer_errors_ui, running_accuracy_ui};
 use crate::session::{Action, Session};
 use crate::ui::commands::Command;
 use crate::ui::theme;
@@ -16,6 +16,7 @@ const TWO_COLUMNS: f32 = 760.0;
 #[derive(Debug, Default)]
 pub(crate) struct OverviewView {
     curve: Curve,
+    errors: ErrorSeries,
     /// The entry of the history whose name is edited.
     pub(super) renaming: Option<(usize, String)>,
 }
@@ -29,6 +30,7 @@ pub(crate) fn overview_ui(
     commands: &mut Vec<Command>,
 ) {
     view.curve.follow(session);
+    view.errors.follow(session);
     ScrollArea::vertical()
         .id_salt("overview")
         .auto_shrink(false)
@@ -46,10 +48,10 @@ pub(crate) fn overview_ui(
                         history_plot_ui(right, session, actions);
                     }
                 });
-                layer_errors_ui(ui, session, actions);
+                layer_errors_ui(ui, session, &view.errors, actions);
             } else {
                 running_accuracy_ui(ui, session, &view.curve);
-                layer_errors_ui(ui, session, actions);
+                layer_errors_ui(ui, session, &view.errors, actions);
                 history_plot_ui(ui, session, actions);
             }
             history_table_ui(ui, session, view, actions);

@@ -1,8 +1,8 @@
 //! Plots of the overview: accuracy while it is measured, and errors along the network.
 
 use egui_plot::{
-    FilledArea, HLine, HoverPosition, Line, LineStyle, MarkerShape, Plot, PlotPoints, PlotUi,
-    Points, VLine,
+    FilledArea, HLine, HoverPosition, Line, LineStyle, MarkerShape, Plot, PlotPoint, PlotPoints,
+    PlotUi, Points, VLine,
 };
 
 use super::plot_axes::{legend_ui, quiet_plot};
@@ -182,8 +182,55 @@ pub(super) fn plot(ui: &egui::Ui, id: &'static str) -> Plot<'static> {
         })
 }
 
+/// Points of which at most so many are in view are marked; more would run into one another.
+const MARKED_POINTS: usize = 300;
+
+/// Errors along the network as points of a plot, computed again only when the result changes.
+#[derive(Debug, Default)]
+pub(super) struct ErrorSeries {
+    /// The plan, and the samples that the errors were measured on.
+    key: Option<(Fingerprint, usize)>,
+    outputs: Vec<PlotPoint>,
+    weights: Vec<PlotPoint>,
+    inputs: Vec<PlotPoint>,
+}
+
+impl ErrorSeries {
+    /// Takes over the errors of the current result.
+    pub(super) fn follow(&mut self, session: &Session) {
+        let Some(result) = session.result() else {
+            *self = Self::default();
+            return;
+        };
+        let samples = result.evaluation.layer_error_samples;
+        let is_same =
+            |(plan, known): &(Fingerprint, usize)| *plan == result.plan && *known == samples;
+        if self.key.as_ref().is_some_and(is_same) {
+            return;
+        }
+        let layers = &result.evaluation.layers;
+        let level =
+            |errors: Option<SliceErrors>| errors.filter(|e| e.count > 0).map(|e| e.sqnr_db());
+        *self = Self {
+            key: Some((result.plan.clone(), samples)),
+            outputs: series(
+                layers
+                    .iter()
+                    .map(|e| (e.output.count > 0).then(|| e.output.sqnr_db())),
+            ),
+            weights: series(layers.iter().map(|e| level(e.weight))),
+            inputs: series(layers.iter().map(|e| level(e.activation))),
+        };
+    }
+}
+
 /// Errors of weights, inputs and outputs of every layer, in the order of the network.
-pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+pub(super) fn layer_errors_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    errors: &ErrorSeries,
+    actions: &mut Vec<Action>,
+) {
     ui.add_space(6.0);
     let palette = theme::palette(ui);
     let [output, weight, activation, ..] = palette.series;
@@ -204,41 +251,32 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
             ui.label(egui::RichText::new(text).small().color(palette.weak));
         }
     });
-    let (Some(model), Some(result)) = (session.model(), session.result()) else {
+    let (Some(model), Some(_)) = (session.model(), session.result()) else {
         ui.label("The errors appear with the first batch of the evaluation");
         return;
     };
-    let layers = &result.evaluation.layers;
-    let slice = |errors: Option<SliceErrors>| errors.filter(|e| e.count > 0).map(|e| e.sqnr_db());
-    let outputs = series(
-        layers
-            .iter()
-            .map(|e| (e.output.count > 0).then(|| e.output.sqnr_db())),
-    );
-    let weights = series(layers.iter().map(|e| slice(e.weight)));
-    let activations = series(layers.iter().map(|e| slice(e.activation)));
-    let names: Vec<String> = model
-        .layers()
-        .iter()
-        .map(|layer| layer.name.clone())
-        .collect();
+    let layers = model.layers();
     let selected = session.selection().first().map(|id| f64::from(id.0));
     let clicked = plot(ui, "layer errors")
         .x_axis_label("layer")
         .y_axis_label("SQNR in dB")
         .include_y(0.0)
-        .label_formatter(move |position| match position {
+        .label_formatter(|position| match position {
             HoverPosition::NearDataPoint {
                 plot_name,
                 position,
                 ..
             } => {
-                let name = names.get(position.x.max(0.0).round() as usize)?;
-                Some(format!("{name}\n{plot_name} {}", format::db(position.y)))
+                let layer = layers.get(position.x.max(0.0).round() as usize)?;
+                Some(format!(
+                    "{}\n{plot_name} {}",
+                    layer.name,
+                    format::db(position.y)
+                ))
             }
             HoverPosition::Elsewhere { .. } => None,
         })
-        .show(ui, move |plot| {
+        .show(ui, |plot| {
             if let Some(selected) = selected {
                 plot.vline(
                     VLine::new("", selected)
@@ -246,15 +284,18 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
                         .allow_hover(false),
                 );
             }
-            error_series(
-                plot,
-                "output, with all error from upstream",
-                outputs,
-                output,
-                MarkerShape::Circle,
-            );
-            error_series(plot, "weight", weights, weight, MarkerShape::Square);
-            error_series(plot, "input", activations, activation, MarkerShape::Diamond);
+            for (name, points, color, shape) in [
+                (
+                    "output, with all error from upstream",
+                    &errors.outputs,
+                    output,
+                    MarkerShape::Circle,
+                ),
+                ("weight", &errors.weights, weight, MarkerShape::Square),
+                ("input", &errors.inputs, activation, MarkerShape::Diamond),
+            ] {
+                error_series(plot, name, points, color, shape);
+            }
             plot.response()
                 .clicked()
                 .then(|| plot.pointer_coordinate())
@@ -262,36 +303,75 @@ pub(super) fn layer_errors_ui(ui: &mut egui::Ui, session: &Session, actions: &mu
         })
         .inner;
     if let Some(position) = clicked {
-        let last = model.layers().len().saturating_sub(1) as f64;
+        let last = layers.len().saturating_sub(1) as f64;
         let index = position.x.round().clamp(0.0, last) as u32;
         actions.push(Action::Select(vec![LayerId(index)]));
     }
 }
 
 /// Finite values over the layer index; a float layer has no error and no point.
-fn series(values: impl Iterator<Item = Option<f64>>) -> Vec<[f64; 2]> {
+fn series(values: impl Iterator<Item = Option<f64>>) -> Vec<PlotPoint> {
     values
         .enumerate()
-        .filter_map(|(index, db)| Some([index as f64, db.filter(|db| db.is_finite())?]))
+        .filter_map(|(index, db)| {
+            let db = db.filter(|db| db.is_finite())?;
+            Some(PlotPoint::new(index as f64, db))
+        })
         .collect()
 }
 
-fn error_series(
-    plot: &mut PlotUi<'_>,
-    name: &str,
-    values: Vec<[f64; 2]>,
+/// A line through all points, and marks on those in view if they can be told apart.
+fn error_series<'a>(
+    plot: &mut PlotUi<'a>,
+    name: &'a str,
+    points: &'a [PlotPoint],
     color: egui::Color32,
     shape: MarkerShape,
 ) {
     plot.line(
-        Line::new(name, PlotPoints::from(values.clone()))
+        Line::new(name, PlotPoints::Borrowed(points))
             .color(color)
             .width(1.5),
     );
-    plot.points(
-        Points::new(name, values)
-            .color(color)
-            .shape(shape)
-            .radius(3.0),
-    );
+    let bounds = plot.plot_bounds();
+    let in_view = in_view(points, bounds.min()[0], bounds.max()[0]);
+    if in_view.len() <= MARKED_POINTS {
+        plot.points(
+            Points::new(name, PlotPoints::Borrowed(in_view))
+                .color(color)
+                .shape(shape)
+                .radius(3.0),
+        );
+    }
+}
+
+/// The points between two places along the layers; all of them before there are bounds.
+fn in_view(points: &[PlotPoint], min: f64, max: f64) -> &[PlotPoint] {
+    if min >= max {
+        return points;
+    }
+    let start = points.partition_point(|point| point.x < min);
+    let end = points.partition_point(|point| point.x <= max);
+    points.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_points_in_view_are_marked() {
+        let points =
+            series([Some(3.0), None, Some(f64::INFINITY), Some(5.0), Some(7.0)].into_iter());
+        let xs = |points: &[PlotPoint]| points.iter().map(|point| point.x).collect::<Vec<_>>();
+        assert_eq!(xs(&points), [0.0, 3.0, 4.0]);
+        for (min, max, expected) in [
+            (-1.0, 9.0, vec![0.0, 3.0, 4.0]),
+            (0.5, 3.0, vec![3.0]),
+            (5.0, 9.0, vec![]),
+            (f64::INFINITY, f64::NEG_INFINITY, vec![0.0, 3.0, 4.0]),
+        ] {
+            assert_eq!(xs(in_view(&points, min, max)), expected, "{min}..{max}");
+        }
+    }
 }

@@ -40,6 +40,11 @@ impl Quantity {
         }
     }
 
+    /// Whether the colours reach to the worst value; levels in dB have a fixed scale.
+    fn is_stretched(self) -> bool {
+        matches!(self, Self::AccuracyDrop | Self::Kl)
+    }
+
     fn tooltip(self) -> &'static str {
         match self {
             Self::LocalSqnr => {
@@ -295,11 +300,14 @@ fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<
     progress_ui(ui, sweep.samples, sweep.total);
     let value = |id: LayerId, column: usize| cell_value(sweep, quantity, id, column);
     let (rows, names) = all_layers(session);
-    let worst = rows
-        .iter()
-        .flat_map(|id| (0..sweep.request.widths.len()).filter_map(|column| value(*id, column)))
-        .filter(|value| value.is_finite())
-        .fold(0.0, f64::max);
+    let worst = if quantity.is_stretched() {
+        rows.iter()
+            .flat_map(|id| (0..sweep.request.widths.len()).filter_map(|column| value(*id, column)))
+            .filter(|value| value.is_finite())
+            .fold(0.0, f64::max)
+    } else {
+        0.0
+    };
     let scale = Scale::new(quantity, worst);
     ui.label(format!(
         "{}, {}, on {} samples",

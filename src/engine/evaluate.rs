@@ -366,23 +366,6 @@ impl Evaluation {
     }
 }
 
-fn run(
-    executor: &Executor,
-    prepared: &PreparedPlan,
-    batch: &Batch,
-    cancel: &CancelToken,
-) -> Result<Activations, RunError> {
-    executor.run(
-        prepared,
-        &batch.fed,
-        RunOptions {
-            keep: Keep::Outputs,
-            cancel,
-            tap: None,
-        },
-    )
-}
-
 /// The graph's outputs, without the samples that only filled up a fixed batch.
 pub(super) fn outputs_of(
     executor: &Executor,

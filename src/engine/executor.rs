@@ -314,7 +314,7 @@ impl Executor {
     ) -> Result<Activations, RunError> {
         let mut part = Activations::new();
         for (id, value) in fed.iter() {
-            let own = if self.graph.initializer(id).is_some() {
+            let own = if self.graph.is_initializer(id) {
                 value.clone()
             } else {
                 value.samples(samples.start, samples.len())?

@@ -99,7 +99,7 @@ impl Readers<'_> {
             return None;
         };
         let other = if first == id { second } else { first };
-        (is_sum && other != id && self.graph.initializer(other).is_none()).then_some((
+        (is_sum && other != id && !self.graph.is_initializer(other)).then_some((
             reader,
             other,
             node.output()?,

@@ -45,7 +45,7 @@ impl BatchAxis {
         };
         let node_bytes = graph.nodes().iter().map(|node| {
             let ends = node.inputs.iter().flatten().chain(&node.outputs);
-            let computed = ends.filter(|id| graph.initializer(**id).is_none());
+            let computed = ends.filter(|id| !graph.is_initializer(**id));
             computed.map(|id| bytes(*id)).sum::<usize>()
         });
         Self {
@@ -66,7 +66,7 @@ impl BatchAxis {
         }
         let mut samples = None;
         for (id, value) in fed.iter() {
-            if graph.initializer(id).is_some() {
+            if graph.is_initializer(id) {
                 continue;
             }
             let own = *value.dims().first()?;

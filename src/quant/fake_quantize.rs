@@ -81,8 +81,8 @@ pub(super) struct Affine<const FUSED: bool> {
     reciprocal: f32,
     lowest: f32,
     highest: f32,
-    /// Numbers beyond these are beyond the grid; nothing overflows between them.
-    limits: [f32; 2],
+    /// The lowest and the highest level.
+    levels: [f32; 2],
 }
 
 impl<const FUSED: bool> Affine<FUSED> {
@@ -94,11 +94,11 @@ impl<const FUSED: bool> Affine<FUSED> {
             reciprocal: 1.0 / scale,
             lowest,
             highest,
-            limits: [(lowest - 1.0) * scale, (highest + 1.0) * scale],
+            levels: [lowest * scale, highest * scale],
         }
     }
 
-    /// `x / scale`, rounded to `f32` as the division is.
+    /// `x / scale` of a finite number, rounded to `f32` as the division is.
     ///
     /// A quotient by multiplication is off by at most two units in the last place; each correction by
     /// the exact remainder, that a fused multiply-add gives, makes it faithful and then correct
@@ -108,7 +108,6 @@ impl<const FUSED: bool> Affine<FUSED> {
         if !FUSED {
             return x / self.scale;
         }
-        let x = clamp(x, self.limits[0], self.limits[1]);
         let mut quotient = x * self.reciprocal;
         for _ in 0..2 {
             let remainder = quotient.mul_add(-self.scale, x);
@@ -119,6 +118,11 @@ impl<const FUSED: bool> Affine<FUSED> {
 
     #[inline(always)]
     fn steps(self, x: f32) -> f32 {
+        if FUSED {
+            // A level is rounded, and so is its quotient, but both by much less than half a step: its
+            // nearest step is its own. So limiting the number is the same as limiting its steps.
+            return self.quotient(clamp(x, self.levels[0], self.levels[1]));
+        }
         // The limits are integers, so clamping before rounding gives the same as after it.
         clamp(self.quotient(x), self.lowest, self.highest)
     }
@@ -132,7 +136,9 @@ impl<const FUSED: bool> Rule for Affine<FUSED> {
 
     #[inline(always)]
     fn saturates(self, x: f32) -> bool {
-        let steps = self.quotient(x);
+        // Limited a step beyond the ends, so that nothing overflows.
+        let [low, high] = self.levels;
+        let steps = self.quotient(clamp(x, low - self.scale, high + self.scale));
         (steps < self.lowest - 0.5) | (steps > self.highest + 0.5)
     }
 }

@@ -1,5 +1,6 @@
 //! Convolution of blocked images.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -320,7 +321,7 @@ impl Conv2d<'_> {
             bail!("the residual has another shape than the output {shape:?}");
         }
         let residual = residual.map(|(values, _)| values);
-        let mut y = vec![0.0; checked_len(&shape)?];
+        let len = checked_len(&shape)?;
         let call = Call {
             operation: self,
             x,
@@ -328,11 +329,32 @@ impl Conv2d<'_> {
             channels,
             sample_len: x.len() / batch.max(1),
         };
-        if !y.is_empty() {
-            call.run(&windows, batch, residual, &mut y)?;
-        }
+        let y = written(len, |y| {
+            if y.is_empty() {
+                return Ok(());
+            }
+            call.run(&windows, batch, residual, y)
+        })?;
         Ok((CpuStorage::F32(y), Shape::from_dims(&shape)))
     }
+}
+
+/// A vector of `len` numbers that `write` writes, without zeros being written first.
+///
+/// A convolution writes as many bytes as it reads, so that a pass of zeros over its output would be
+/// felt. The tasks of a convolution divide all of the output among them, and a task writes every
+/// number of its part: [`ConvolveBlock`], [`depthwise::ConvolveChannels`] and
+/// [`IntegerWeights::convolve_block`] cover their rows with tiles.
+#[expect(unsafe_code, reason = "the compiler cannot see that all is written")]
+fn written(
+    len: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<()>,
+) -> Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(len);
+    write(&mut values.spare_capacity_mut()[..len])?;
+    // SAFETY: `write` has written the first `len` numbers, which the capacity holds.
+    unsafe { values.set_len(len) };
+    Ok(values)
 }
 
 /// One convolution of a batch.
@@ -352,14 +374,14 @@ pub(super) struct Unit<'a> {
     /// First output block.
     pub first_block: usize,
     /// One slice an output block.
-    pub outputs: Vec<&'a mut [f32]>,
+    pub outputs: Vec<&'a mut [MaybeUninit<f32>]>,
     /// As the outputs; empty without a residual.
     pub residuals: Vec<&'a [f32]>,
 }
 
 /// The units of an output, each of at most `rows` of `row_len` numbers and of `blocks` blocks.
 fn units<'a>(
-    y: &'a mut [f32],
+    y: &'a mut [MaybeUninit<f32>],
     residual: Option<&'a [f32]>,
     [batch, all_blocks, plane_len]: [usize; 3],
     [rows, row_len]: [usize; 2],
@@ -425,7 +447,7 @@ impl Call<'_> {
         windows: &Windows,
         batch: usize,
         residual: Option<&[f32]>,
-        y: &mut [f32],
+        y: &mut [MaybeUninit<f32>],
     ) -> Result<()> {
         let quantizer = self.operation.input.quantizer;
         let weights = self.weights();
@@ -478,7 +500,7 @@ impl Call<'_> {
         windows: &Windows,
         batch: usize,
         residual: Option<&[f32]>,
-        y: &mut [f32],
+        y: &mut [MaybeUninit<f32>],
     ) -> Result<()>
     where
         F::Element: Scratch,

@@ -1,5 +1,7 @@
 //! Channels convolved on their own, and windows reduced: all lanes of a block at once.
 
+use std::mem::MaybeUninit;
+
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
@@ -18,7 +20,8 @@ pub(super) struct ConvolveChannels<'a> {
     pub weights: &'a [Pixel],
     pub rows: Rows,
     pub finish: Finish<'a>,
-    pub output: &'a mut [f32],
+    /// Every number is written.
+    pub output: &'a mut [MaybeUninit<f32>],
 }
 
 impl SimdOp for ConvolveChannels<'_> {
@@ -95,7 +98,7 @@ impl ConvolveChannels<'_> {
                     Some(residual) => ops.add(sum, ops.load(&residual[at + place..])),
                     None => sum,
                 };
-                ops.store(self.finish.of(isa, sum, register), &mut output[place..]);
+                ops.store_uninit(self.finish.of(isa, sum, register), &mut output[place..]);
             }
         }
     }

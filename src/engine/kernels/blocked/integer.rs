@@ -5,10 +5,11 @@
 //! ```
 //! The sums are exact; what follows them is the same arithmetic as in the float kernel.
 
+use std::mem::MaybeUninit;
+
 use rten_simd::ops::BitOps as _;
 use rten_simd::{Isa, SimdOp};
 
-use super::super::Activation;
 use super::strips::Fill;
 use super::tile::{Finish, Rows, Step};
 use super::{BLOCK, Pixel};
@@ -90,28 +91,17 @@ impl IntegerWeights {
         rows: Rows,
         grid: &Grid,
         finish: Finish<'_>,
-        output: &mut [f32],
+        output: &mut [MaybeUninit<f32>],
     ) {
         let zero = grid.zero_point() - grid.q_min();
         let start = self.sums[block].map(|sum| -zero * sum);
         let quads = &self.quads[block * self.quads_per_block..][..self.quads_per_block];
         dot_products(codes, steps, quads, rows, &start, &finish, output);
-        let activation = match finish.activation {
-            Activation::Silu => Activation::Silu,
-            _ => Activation::None,
-        };
-        if activation != Activation::None || finish.after.is_some() {
-            let last = Finish {
-                activation,
-                ..finish
-            };
-            Finished(last, output).dispatch();
-        }
     }
 }
 
-/// Applies what the dot products leave out.
-struct Finished<'a>(Finish<'a>, &'a mut [f32]);
+/// Applies what has no instruction of its own to finished pixels.
+struct Finished<'a>(Finish<'a>, &'a mut [Pixel]);
 
 impl SimdOp for Finished<'_> {
     type Output = ();
@@ -119,7 +109,7 @@ impl SimdOp for Finished<'_> {
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
         let ops = isa.f32();
-        for pixel in self.1.chunks_exact_mut(BLOCK) {
+        for pixel in self.1 {
             for (register, lanes) in pixel.chunks_exact_mut(ops.len()).enumerate() {
                 let y = self.0.of(isa, ops.load(lanes), register);
                 ops.store(y, lanes);
@@ -163,7 +153,7 @@ fn dot_products(
     _rows: Rows,
     _start: &[i32; BLOCK],
     _finish: &Finish<'_>,
-    _output: &mut [f32],
+    _output: &mut [MaybeUninit<f32>],
 ) {
 }
 
@@ -179,7 +169,7 @@ fn dot_products(
     rows: Rows,
     start: &[i32; BLOCK],
     finish: &Finish<'_>,
-    output: &mut [f32],
+    output: &mut [MaybeUninit<f32>],
 ) {
     if is_available() {
         // SAFETY: the processor has the instructions, as was just asked.
@@ -195,8 +185,12 @@ mod avx512 {
         _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
     };
 
-    use super::super::super::Activation;
-    use super::{BLOCK, Finish, Pixel, Quads, Rows, Step};
+    use crate::engine::kernels::Activation;
+    use std::mem::MaybeUninit;
+
+    use rten_simd::SimdOp as _;
+
+    use super::{BLOCK, Finish, Finished, Pixel, Quads, Rows, Step};
 
     /// Most pixels of a tile, and of each row of a tile of two rows.
     const PIXELS: usize = 24;
@@ -212,7 +206,9 @@ mod avx512 {
         bias: __m512,
         residual: Option<&'a [f32]>,
         activation: Activation,
-        output: &'a mut [f32],
+        /// What follows the activation, where that is not all.
+        rest: Option<Finish<'a>>,
+        output: &'a mut [MaybeUninit<f32>],
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -223,7 +219,7 @@ mod avx512 {
         rows: Rows,
         start: &[i32; BLOCK],
         finish: &Finish<'_>,
-        output: &mut [f32],
+        output: &mut [MaybeUninit<f32>],
     ) {
         let scale = finish.scale.copied().unwrap_or([1.0; BLOCK]);
         let mut block = Block {
@@ -236,6 +232,7 @@ mod avx512 {
             bias: bytemuck::cast(*finish.bias),
             residual: finish.residual,
             activation: finish.activation,
+            rest: rest_of(finish),
             output,
         };
         let Rows { count, width, .. } = rows;
@@ -335,17 +332,36 @@ mod avx512 {
         }
         for (r, sums) in sums.into_iter().enumerate() {
             let at = ((row + r) * block.rows.width + column) * BLOCK;
-            for (pixel, sum) in sums.into_iter().enumerate() {
-                let at = at + pixel * BLOCK;
+            let mut pixels = [[0.0; BLOCK]; P];
+            for (index, (sum, pixel)) in sums.into_iter().zip(&mut pixels).enumerate() {
                 let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), block.scale, block.bias);
                 if let Some(residual) = block.residual {
-                    let own: Pixel = residual[at..].as_chunks::<BLOCK>().0[0];
+                    let own: Pixel = residual[at + index * BLOCK..].as_chunks::<BLOCK>().0[0];
                     y = _mm512_add_ps(y, bytemuck::cast(own));
                 }
-                let y: Pixel = bytemuck::cast(activated(block.activation, y));
-                block.output[at..at + BLOCK].copy_from_slice(&y);
+                *pixel = bytemuck::cast(activated(block.activation, y));
+            }
+            if let Some(rest) = block.rest {
+                Finished(rest, &mut pixels).dispatch();
+            }
+            let output = &mut block.output[at..at + P * BLOCK];
+            for (to, pixel) in output.chunks_exact_mut(BLOCK).zip(&pixels) {
+                to.write_copy_of_slice(pixel);
             }
         }
+    }
+
+    /// What follows the sums that [`activated`] leaves out.
+    fn rest_of<'a>(finish: &Finish<'a>) -> Option<Finish<'a>> {
+        let activation = match finish.activation {
+            Activation::Silu => Activation::Silu,
+            _ => Activation::None,
+        };
+        let is_all = activation == Activation::None && finish.after.is_none();
+        (!is_all).then_some(Finish {
+            activation,
+            ..*finish
+        })
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

@@ -4,6 +4,8 @@
 //! channel in this order. It does not depend on the number of threads, the batch size, or where the
 //! output lies in a tile.
 
+use std::mem::MaybeUninit;
+
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
@@ -93,7 +95,8 @@ pub(super) struct ConvolveBlock<'a, T> {
     pub weights: &'a [Pixel],
     pub rows: Rows,
     pub finish: Finish<'a>,
-    pub output: &'a mut [f32],
+    /// Every number is written.
+    pub output: &'a mut [MaybeUninit<f32>],
 }
 
 impl<T: Input> SimdOp for ConvolveBlock<'_, T> {
@@ -287,7 +290,7 @@ impl<T: Input> ConvolveBlock<'_, T> {
             for (sums, to) in sums.into_iter().zip(output.chunks_exact_mut(BLOCK)) {
                 for (register, sum) in sums.into_iter().enumerate() {
                     let y = self.finish.of(isa, sum, register);
-                    ops.store(y, &mut to[register * lanes..]);
+                    ops.store_uninit(y, &mut to[register * lanes..]);
                 }
             }
         }

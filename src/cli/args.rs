@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::data::Preprocess;
-use crate::engine::{Protocol, Subject};
+use crate::engine::{Arithmetic, Protocol, Subject};
 use crate::plan::{Assignment, Plan, Preset, Widths};
 use crate::quant::{Calibrator, Granularity, NumberFormat, Scheme};
 use crate::session::{DataRequest, OpenModel, SessionError, read_plan};
@@ -74,12 +74,36 @@ pub struct OutputOptions {
     pub quiet: bool,
 }
 
-/// Threads of every command that runs the network.
+/// How every command that runs the network computes.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct ThreadOptions {
+pub struct ComputeOptions {
     /// Number of threads; default: all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
+    /// What layers of at most 8 bits are computed with; the numbers are the same
+    #[arg(long, value_enum, default_value = "auto")]
+    pub arithmetic: ArithmeticArgument,
+}
+
+/// Arithmetic as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArithmeticArgument {
+    /// 8-bit integers where the processor has dot products of them
+    Auto,
+    /// 8-bit integers, or an error
+    Integer,
+    /// Floats
+    Float,
+}
+
+impl From<ArithmeticArgument> for Arithmetic {
+    fn from(argument: ArithmeticArgument) -> Self {
+        match argument {
+            ArithmeticArgument::Auto => Self::Auto,
+            ArithmeticArgument::Integer => Self::Integer,
+            ArithmeticArgument::Float => Self::Float,
+        }
+    }
 }
 
 /// Which data, and how it is read.
@@ -216,7 +240,7 @@ pub struct EvalArguments {
     #[command(flatten)]
     pub plan: PlanOptions,
     #[command(flatten)]
-    pub threads: ThreadOptions,
+    pub compute: ComputeOptions,
     /// Exit with 1 if the plan's top-1 (0..1) is lower
     #[arg(long, value_name = "SHARE")]
     pub min_top1: Option<f64>,
@@ -297,7 +321,7 @@ pub struct SensitivityArguments {
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<Calibrator>,
     #[command(flatten)]
-    pub threads: ThreadOptions,
+    pub compute: ComputeOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }
@@ -318,7 +342,7 @@ pub struct RunArguments {
     #[command(flatten)]
     pub data_options: DataOptions,
     #[command(flatten)]
-    pub threads: ThreadOptions,
+    pub compute: ComputeOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }
@@ -393,7 +417,7 @@ pub struct BenchArguments {
     #[command(flatten)]
     pub plan: PlanOptions,
     #[command(flatten)]
-    pub threads: ThreadOptions,
+    pub compute: ComputeOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }

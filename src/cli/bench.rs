@@ -101,11 +101,11 @@ struct LocalErrorTime {
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Exit, SessionError> {
-    thread_pool(arguments.threads)?.install(|| measure(arguments))
+    thread_pool(arguments.compute)?.install(|| measure(arguments))
 }
 
 fn measure(arguments: &BenchArguments) -> Result<Exit, SessionError> {
-    let model = OpenModel::open(&arguments.model)?;
+    let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let inputs = Inputs::open(&model, arguments)?;
     let plan = arguments.plan.plan_for(&model)?;
     let ranges = ranges_for(&plan, &model, &inputs.data, arguments.output)?;

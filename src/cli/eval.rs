@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Exit;
-use super::args::{EvalArguments, OutputOptions, ThreadOptions};
+use super::args::{ComputeOptions, EvalArguments, OutputOptions};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
@@ -86,11 +86,11 @@ struct Seconds {
 }
 
 pub(super) fn run(arguments: &EvalArguments) -> Result<Exit, SessionError> {
-    thread_pool(arguments.threads)?.install(|| evaluate(arguments))
+    thread_pool(arguments.compute)?.install(|| evaluate(arguments))
 }
 
 /// The pool that a command computes on.
-pub(super) fn thread_pool(options: ThreadOptions) -> Result<rayon::ThreadPool, SessionError> {
+pub(super) fn thread_pool(options: ComputeOptions) -> Result<rayon::ThreadPool, SessionError> {
     let threads = options.threads.map_or(0, std::num::NonZeroUsize::get);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -100,7 +100,7 @@ pub(super) fn thread_pool(options: ThreadOptions) -> Result<rayon::ThreadPool, S
 
 fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let started = Instant::now();
-    let model = OpenModel::open(&arguments.model)?;
+    let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let plan = arguments.plan.plan_for(&model)?;
     let load = started.elapsed().as_secs_f64();
     let data = open_data(&model, arguments)?;

@@ -28,11 +28,11 @@ struct OutputReport {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Exit, SessionError> {
-    thread_pool(arguments.threads)?.install(|| run_model(arguments))
+    thread_pool(arguments.compute)?.install(|| run_model(arguments))
 }
 
 fn run_model(arguments: &RunArguments) -> Result<Exit, SessionError> {
-    let model = OpenModel::open(&arguments.model)?;
+    let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let inputs: Result<Vec<(ValueId, Tensor)>, SessionError> = arguments
         .input
         .iter()

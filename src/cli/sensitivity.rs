@@ -44,12 +44,12 @@ struct CellReport {
 }
 
 pub(super) fn run(arguments: &SensitivityArguments) -> Result<Exit, SessionError> {
-    thread_pool(arguments.threads)?.install(|| sweep(arguments))
+    thread_pool(arguments.compute)?.install(|| sweep(arguments))
 }
 
 fn sweep(arguments: &SensitivityArguments) -> Result<Exit, SessionError> {
     let started = Instant::now();
-    let model = OpenModel::open(&arguments.model)?;
+    let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let request = arguments.data_options.request(arguments.data.clone());
     let data = OpenData::open(&model, request)?;
     announce(&data, arguments.output);

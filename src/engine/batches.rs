@@ -364,7 +364,13 @@ mod tests {
         let content = |batch: Result<Batch, RunError>| {
             let batch = batch.unwrap();
             let input = batch.fed.get(batches.input).unwrap();
-            let numbers = input.flatten_all().unwrap().to_vec1().unwrap();
+            let numbers = input
+                .plain()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap();
             (batch.samples, numbers)
         };
         batches.iter().map(content).collect()

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::activations::Activations;
 use super::error::RunError;
 use super::followers::{Followers, followers};
-use super::kernels::blocked::ConvOutput;
+use super::kernels::blocked::{ConvOutput, has_integer_dot_products};
 use super::kernels::parallel::undivided;
 use super::kernels::quantization_errors;
 use super::layer_weights::{LayerCall, LayerWeights, WeightCache};
@@ -45,8 +45,17 @@ pub enum Arithmetic {
     /// Integers where the processor has dot products of 8 bits, floats elsewhere.
     #[default]
     Auto,
+    /// Integers; only where the processor has dot products of 8 bits.
+    Integer,
     /// Floats.
     Float,
+}
+
+impl Arithmetic {
+    /// Whether the processor can compute so.
+    pub fn is_available(self) -> bool {
+        self != Self::Integer || has_integer_dot_products()
+    }
 }
 
 /// Weights and input quantizers of every layer, for one plan or for float.
@@ -439,7 +448,7 @@ impl Executor {
             quantizer: &setting.activation,
             bias: bias.as_ref(),
             output: ConvOutput::default(),
-            integer: self.arithmetic == Arithmetic::Auto,
+            integer: self.arithmetic != Arithmetic::Float,
         };
         let residual = followers
             .and_then(|f| f.residual)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::SessionError;
-use crate::engine::Executor;
+use crate::engine::{Arithmetic, Executor};
 use crate::model::{self, CoverageRow, Graph, Layer};
 use crate::plan::{Fingerprint, PlanModel};
 
@@ -27,8 +27,21 @@ impl OpenModel {
     /// # Errors
     /// [`SessionError::Load`], or [`SessionError::Missing`] if nothing in it can be quantized.
     pub fn open(path: &Path) -> Result<Self, SessionError> {
+        Self::open_with(path, Arithmetic::default())
+    }
+
+    /// Reads a model file to be run with other arithmetic.
+    ///
+    /// # Errors
+    /// As [`OpenModel::open`], and [`SessionError::Missing`] if the processor cannot compute so.
+    pub fn open_with(path: &Path, arithmetic: Arithmetic) -> Result<Self, SessionError> {
+        if !arithmetic.is_available() {
+            return Err(SessionError::Missing(
+                "This processor has no dot products of 8-bit integers; leave the arithmetic to auto, which gives the same numbers".to_owned(),
+            ));
+        }
         let graph = Arc::new(model::load(path)?);
-        let executor = Arc::new(Executor::new(Arc::clone(&graph)));
+        let executor = Arc::new(Executor::new(Arc::clone(&graph)).with_arithmetic(arithmetic));
         if executor.layers().is_empty() {
             return Err(SessionError::Missing(format!(
                 "The model has no layer that can be quantized: no Conv, ConvTranspose, Gemm or MatMul with a constant weight\nFile: {}",

@@ -36,7 +36,7 @@ impl IntegerWeights {
     /// dot products.
     pub(super) fn pack(steps: &[f32], [out, inputs, kernel]: [usize; 3]) -> Option<Self> {
         let fits = |step: &f32| *step == step.trunc() && (-128.0..=127.0).contains(step);
-        if !is_available() || !steps.iter().all(fits) {
+        if !has_integer_dot_products() || !steps.iter().all(fits) {
             return None;
         }
         let quads_per_block = kernel
@@ -132,7 +132,7 @@ impl Fill for Codes {
 }
 
 /// Whether the processor multiplies 8-bit integers four at a time.
-pub(crate) fn is_available() -> bool {
+pub fn has_integer_dot_products() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         is_x86_feature_detected!("avx512f")
@@ -171,7 +171,7 @@ fn dot_products(
     finish: &Finish<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
-    if is_available() {
+    if has_integer_dot_products() {
         // SAFETY: the processor has the instructions, as was just asked.
         unsafe { avx512::convolve(codes, steps, quads, rows, start, finish, output) }
     }
@@ -345,8 +345,9 @@ mod avx512 {
                 Finished(rest, &mut pixels).dispatch();
             }
             let output = &mut block.output[at..at + P * BLOCK];
-            for (to, pixel) in output.chunks_exact_mut(BLOCK).zip(&pixels) {
-                to.write_copy_of_slice(pixel);
+            // As arrays of known length, so that each is one store.
+            for (to, pixel) in output.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pixels) {
+                *to = pixel.map(MaybeUninit::new);
             }
         }
     }

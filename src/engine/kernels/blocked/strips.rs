@@ -283,6 +283,7 @@ impl Strips {
             return;
         }
         let phase_len = self.phase_width * BLOCK;
+        let mut is_converted = false;
         for (phase, target) in target.chunks_exact_mut(phase_len).enumerate() {
             if !self.used_phases[phase] {
                 continue;
@@ -296,17 +297,22 @@ impl Strips {
             let target = &mut target[inside.start * BLOCK..inside.end * BLOCK];
             match source {
                 Source::Blocked(values) => {
-                    let at = ((channels.start / BLOCK * height + y) * width + column) * BLOCK;
-                    let row = &values[at..];
+                    let at = (channels.start / BLOCK * height + y) * width * BLOCK;
+                    let row = &values[at..at + width * BLOCK];
                     if strides[1] == 1 {
-                        fill.convert(&row[..target.len()], target);
-                    } else {
-                        for (to, from) in target
-                            .chunks_exact_mut(BLOCK)
-                            .zip(row.chunks(BLOCK * strides[1]))
-                        {
-                            fill.convert(&from[..BLOCK], to);
-                        }
+                        fill.convert(&row[column * BLOCK..][..target.len()], target);
+                        continue;
+                    }
+                    // The whole row is converted at once, for the first phase that reads it.
+                    if !is_converted {
+                        row_buffer.resize(row.len(), F::Element::default());
+                        fill.convert(row, row_buffer);
+                        is_converted = true;
+                    }
+                    let pixels = &row_buffer.as_chunks::<BLOCK>().0[column..];
+                    let targets = target.as_chunks_mut::<BLOCK>().0.iter_mut();
+                    for (to, from) in targets.zip(pixels.iter().step_by(strides[1])) {
+                        *to = *from;
                     }
                 }
                 Source::Planes(values) => {

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_files;
+mod bench_command;
 mod common;
 mod golden_float;
 mod golden_ops;

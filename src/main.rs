@@ -35,6 +35,7 @@ fn open_window(arguments: WindowArguments, started: Instant) -> cli::Exit {
         calibration: arguments.calib,
         preprocess: arguments.preprocess,
         plan: arguments.plan,
+        cache_bytes: arguments.cache_mb.map(|mb| mb.saturating_mul(1_000_000)),
     };
     match run_window(options, started) {
         Ok(()) => cli::Exit::Done,

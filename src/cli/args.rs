@@ -41,6 +41,9 @@ pub struct WindowArguments {
     /// A saved plan
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// Memory for activations that evaluations share, in MB; absent: a quarter of the machine's, at most 4000
+    #[arg(long, value_name = "N")]
+    pub cache_mb: Option<usize>,
 }
 
 /// The headless commands.

@@ -16,8 +16,8 @@ use super::output::{self, Progress};
 use super::random_inputs::random_inputs;
 use super::timing::Timing;
 use crate::engine::{
-    Batches, Executor, Keep, PreparedPlan, Protocol, Ranges, RunError, RunOptions,
-    SensitivityRequest, Subject, local_errors, sensitivity,
+    Batches, Executor, PreparedPlan, Protocol, Ranges, RunError, SensitivityRequest, Subject,
+    local_errors, run_batches, sensitivity,
 };
 use crate::jobs::CancelToken;
 use crate::plan::{Cost, Plan, cost};
@@ -421,15 +421,7 @@ fn forward_pass(
     batches: &Batches,
 ) -> Result<(), RunError> {
     let cancel = CancelToken::default();
-    for batch in batches.iter() {
-        let options = RunOptions {
-            keep: Keep::Outputs,
-            cancel: &cancel,
-            tap: None,
-        };
-        executor.run(prepared, &batch?.fed, options)?;
-    }
-    Ok(())
+    run_batches(executor, prepared, batches, &cancel, |_, _| Ok(()))
 }
 
 fn print(report: &Report) {

@@ -1,34 +1,45 @@
 //! Samples of a dataset as input tensors, in fixed order.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::activations::Activations;
 use super::error::RunError;
-use crate::data::Loader;
+use crate::data::{self, Loader};
+use crate::jobs::CancelToken;
 use crate::model::{self, Graph, ValueId};
 
 /// Activations of a batch that are aimed at, in bytes.
 const BATCH_BYTES: usize = 192 << 20;
 /// Beyond this a larger batch gains nothing on a CPU and makes progress coarse.
 const LARGEST_BATCH: usize = 64;
+/// Samples of the first batch where an early result is wanted.
+const EARLY_BATCH: usize = 16;
+/// Samples that each thread reads before reading can be stopped.
+const READ_PER_THREAD: usize = 8;
 
 /// Which samples run, and how many at a time.
 #[derive(Clone, Debug)]
 pub struct Batches {
     loader: Arc<Loader>,
-    indices: Vec<usize>,
+    indices: Arc<[usize]>,
     input: ValueId,
     batch_size: usize,
+    /// Length of the first batch; the second is so much shorter that the others start where they would.
+    first_batch: usize,
     /// The file declares this batch; a shorter last batch is filled up to it.
     fixed_batch: Option<usize>,
     /// Nanoseconds spent reading samples, over all clones.
     decode_nanos: Arc<AtomicU64>,
     /// Every batch, where they were read beforehand.
     held: Option<Arc<[Batch]>>,
+    /// Stops reading.
+    cancel: CancelToken,
 }
 
 /// One batch on its way through the network.
@@ -65,17 +76,20 @@ impl Batches {
             )));
         };
         let fixed_batch = model::fixed_batch(graph);
+        let batch_size = fixed_batch
+            .or(batch_size)
+            .unwrap_or_else(|| batch_by_memory(graph))
+            .max(1);
         Ok(Self {
             loader,
-            indices: interleaved(indices),
+            indices: interleaved(indices).into(),
             input,
-            batch_size: fixed_batch
-                .or(batch_size)
-                .unwrap_or_else(|| batch_by_memory(graph))
-                .max(1),
+            batch_size,
+            first_batch: batch_size,
             fixed_batch,
             decode_nanos: Arc::default(),
             held: None,
+            cancel: CancelToken::default(),
         })
     }
 
@@ -103,7 +117,7 @@ impl Batches {
     pub fn first(&self, count: usize) -> Self {
         let mut fewer = self.clone();
         fewer.held = None;
-        fewer.indices.truncate(count);
+        fewer.indices = self.indices.iter().copied().take(count).collect();
         fewer
     }
 
@@ -113,6 +127,7 @@ impl Batches {
         smaller.held = None;
         if self.fixed_batch.is_none() {
             smaller.batch_size = self.batch_size.min(batch_size).max(1);
+            smaller.first_batch = self.first_batch.min(smaller.batch_size);
         }
         smaller
     }
@@ -122,7 +137,9 @@ impl Batches {
     /// # Errors
     /// [`RunError`] if a batch cannot be made.
     pub fn in_memory(&self) -> Result<Self, RunError> {
-        let held: Result<Arc<[Batch]>, RunError> = self.iter().collect();
+        let held: Result<Arc<[Batch]>, RunError> = (0..self.count())
+            .flat_map(|batch| self.get_all(batch..batch + 1))
+            .collect();
         let mut read = self.clone();
         read.held = Some(held?);
         Ok(read)
@@ -133,26 +150,88 @@ impl Batches {
         self.batch_size
     }
 
-    /// Decodes the batches one after another; unreadable samples are left out.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
-        let unread: &[usize] = match self.held {
-            Some(_) => &[],
-            None => &self.indices,
-        };
-        let held = self.held.iter().flat_map(|held| held.iter().cloned());
-        held.map(Ok).chain(
-            unread
-                .chunks(self.batch_size)
-                .map(|indices| self.load(indices))
-                .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0)),
-        )
+    /// The same batches, the first one cut in two, so that a first result comes early.
+    pub fn with_early_start(&self) -> Self {
+        let mut early = self.clone();
+        if self.fixed_batch.is_none() {
+            early.first_batch = self.batch_size.min(EARLY_BATCH);
+            early.held = None;
+        }
+        early
     }
 
-    fn load(&self, indices: &[usize]) -> Result<Batch, RunError> {
+    /// The same batches for one job: reading them stops when the job is cancelled.
+    pub fn stopped_by(&self, cancel: &CancelToken) -> Self {
+        let mut stopped = self.clone();
+        stopped.cancel = cancel.clone();
+        stopped
+    }
+
+    /// Number of batches.
+    pub fn count(&self) -> usize {
+        let extra = usize::from(self.first_batch < self.batch_size.min(self.indices.len()));
+        self.indices.len().div_ceil(self.batch_size) + extra
+    }
+
+    /// Number of samples that a batch feeds to the network, those that fill up a fixed batch included.
+    pub(super) fn fed_len(&self, batch: usize) -> usize {
+        self.fixed_batch.unwrap_or_else(|| self.range(batch).len())
+    }
+
+    /// Where a batch lies in the list of samples.
+    fn range(&self, batch: usize) -> Range<usize> {
+        let early = self.first_batch < self.batch_size;
+        let bound = |batch: usize| match (batch, early) {
+            (0, _) => 0,
+            (1, true) => self.first_batch,
+            (_, true) => (batch - 1) * self.batch_size,
+            (_, false) => batch * self.batch_size,
+        };
+        let end = bound(batch + 1).min(self.indices.len());
+        bound(batch).min(end)..end
+    }
+
+    /// Decodes the batches in order; unreadable samples are left out.
+    ///
+    /// Batches that are smaller than the pool of threads are decoded several at a time, so that every
+    /// thread has a picture to decode. Larger ones are decoded when they are asked for: a batch that
+    /// is decoded while another runs would only take the threads from it.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Batch, RunError>> + '_ {
+        let at_a_time = rayon::current_num_threads().div_ceil(self.batch_size);
+        let count = self.count();
+        (0..count)
+            .step_by(at_a_time)
+            .flat_map(move |first| self.get_all(first..count.min(first + at_a_time)))
+            .filter(|batch| !matches!(batch, Ok(batch) if batch.len == 0))
+    }
+
+    /// Decodes one batch, which is empty if none of its samples can be read.
+    ///
+    /// # Errors
+    /// [`RunError`] if an array can no longer be read, or the job is cancelled.
+    pub fn get(&self, batch: usize) -> Result<Batch, RunError> {
+        self.get_all(batch..batch + 1)
+            .pop()
+            .ok_or_else(|| RunError::message(format!("There is no batch {batch}")))?
+    }
+
+    /// Decodes some batches at the same time.
+    fn get_all(&self, batches: Range<usize>) -> Vec<Result<Batch, RunError>> {
+        if let Some(held) = &self.held {
+            return held[batches].iter().cloned().map(Ok).collect();
+        }
         let started = Instant::now();
-        let batch = self.loader.batch(indices)?;
+        let batches = batches
+            .into_par_iter()
+            .map(|batch| self.load(batch))
+            .collect();
         let nanos = started.elapsed().as_nanos() as u64;
         self.decode_nanos.fetch_add(nanos, Ordering::Relaxed);
+        batches
+    }
+
+    fn load(&self, batch: usize) -> Result<Batch, RunError> {
+        let batch = self.read(&self.indices[self.range(batch)])?;
         let len = batch.samples.len();
         let mut shape = batch.shape;
         let mut data = batch.data;
@@ -176,6 +255,25 @@ impl Batches {
             labels: batch.labels,
             samples: batch.samples,
         })
+    }
+}
+
+impl Batches {
+    /// Reads samples a few at a time, so that it can be stopped in between.
+    fn read(&self, indices: &[usize]) -> Result<data::Batch, RunError> {
+        let at_once = READ_PER_THREAD * rayon::current_num_threads();
+        let mut whole = self.loader.batch(&[])?;
+        for piece in indices.chunks(at_once) {
+            self.cancel.check()?;
+            let piece = self.loader.batch(piece)?;
+            whole.data.extend(piece.data);
+            whole.labels.extend(piece.labels);
+            whole.samples.extend(piece.samples);
+        }
+        if let Some(samples) = whole.shape.first_mut() {
+            *samples = whole.samples.len();
+        }
+        Ok(whole)
     }
 }
 
@@ -216,7 +314,115 @@ fn batch_by_memory(graph: &Graph) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::data::{Dataset, write_f32};
+    use crate::model::{Dim, ElementType, GraphBuilder, Metadata, ModelFormat, Op, Unary};
+
+    /// `x [N or batch, 3, 32, 32] → Relu → y`.
+    fn graph(batch: Option<usize>) -> Graph {
+        let mut builder = GraphBuilder::new();
+        let batch = batch.map_or(Dim::Symbol("N".to_owned()), Dim::Fixed);
+        let shape = [vec![batch], [3, 32, 32].map(Dim::Fixed).to_vec()].concat();
+        let x = builder.input("x", ElementType::F32, shape);
+        let y = builder.node("relu", Op::Unary(Unary::Relu), &[x], "y");
+        builder.output(y);
+        let metadata = Metadata {
+            name: "m".to_owned(),
+            format: ModelFormat::Onnx,
+            sha256: String::new(),
+            producer: None,
+            opset: None,
+            architecture: None,
+        };
+        builder.finish(metadata).unwrap()
+    }
+
+    /// Pictures `0000.png`, … of 32×32 pixels.
+    fn pictures(count: usize) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..count {
+            let pixels = (0..3 * 32 * 32).map(|i| (i * 7 + n * 31 + (i >> 5) * n) as u8);
+            let picture = image::RgbImage::from_raw(32, 32, pixels.collect()).unwrap();
+            let path = folder.path().join(format!("{n:04}.png"));
+            picture.save(path).unwrap();
+        }
+        folder
+    }
+
+    fn batches(folder: &Path, batch: Option<usize>, cache_bytes: usize) -> Batches {
+        let dataset = Arc::new(Dataset::open(folder).unwrap());
+        let all: Vec<usize> = (0..dataset.samples.len()).collect();
+        let preprocess = "imagenet".parse().unwrap();
+        let loader = Loader::new(dataset, preprocess, &[3, 32, 32], cache_bytes).unwrap();
+        Batches::new(&graph(batch), Arc::new(loader), &all, None).unwrap()
+    }
+
+    /// Samples and inputs of every batch.
+    fn everything(batches: &Batches) -> Vec<(Vec<usize>, Vec<f32>)> {
+        let content = |batch: Result<Batch, RunError>| {
+            let batch = batch.unwrap();
+            let input = batch.fed.get(batches.input).unwrap();
+            let numbers = input.flatten_all().unwrap().to_vec1().unwrap();
+            (batch.samples, numbers)
+        };
+        batches.iter().map(content).collect()
+    }
+
+    #[test]
+    fn a_second_pass_over_2000_pictures_decodes_none() {
+        let folder = pictures(2000);
+        let batches = batches(folder.path(), None, 8 << 20);
+        let first = everything(&batches);
+        assert_eq!(
+            first
+                .iter()
+                .map(|(samples, _)| samples.len())
+                .sum::<usize>(),
+            2000
+        );
+        drop(folder);
+        assert!(
+            everything(&batches) == first,
+            "without the files, bit for bit"
+        );
+    }
+
+    #[test]
+    fn batches_are_the_same_on_any_number_of_threads() {
+        let folder = pictures(23);
+        std::fs::write(folder.path().join("0004.png"), "no picture").unwrap();
+        for batch in [None, Some(1), Some(4)] {
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.unwrap()
+                    .install(|| everything(&batches(folder.path(), batch, 0)))
+            };
+            let expected = on(1);
+            assert_eq!(
+                expected
+                    .iter()
+                    .map(|(samples, _)| samples.len())
+                    .sum::<usize>(),
+                22
+            );
+            for threads in [2, 3, 8] {
+                assert!(on(threads) == expected, "{batch:?} on {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_that_can_no_longer_be_read_is_an_error_of_its_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inputs.npy");
+        write_f32(&path, &[3, 3, 32, 32], &vec![0.5; 3 * 3072]).unwrap();
+        let batches = batches(folder.path(), Some(1), 0);
+        assert_eq!(everything(&batches).len(), 3);
+        std::fs::remove_file(path).unwrap();
+        assert!(batches.iter().all(|batch| batch.is_err()));
+    }
 
     #[test]
     fn interleaving_keeps_every_sample_once() {

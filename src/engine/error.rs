@@ -1,7 +1,8 @@
 //! Errors of running a network.
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
+use super::value::Value;
 use crate::data::DataError;
 use crate::jobs::Cancelled;
 use crate::model::{Layer, Node};
@@ -59,16 +60,6 @@ pub struct TensorSummary {
     pub shape: Vec<usize>,
 }
 
-impl TensorSummary {
-    /// Describes a tensor.
-    pub fn of(tensor: &Tensor) -> Self {
-        Self {
-            dtype: tensor.dtype(),
-            shape: tensor.dims().to_vec(),
-        }
-    }
-}
-
 impl std::fmt::Display for TensorSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}[", type_name(self.dtype))?;
@@ -118,14 +109,14 @@ pub struct RunError {
 
 impl RunError {
     /// A node that cannot be computed from these inputs.
-    pub(super) fn node(node: &Node, inputs: &[Option<Tensor>], error: OpError) -> Self {
+    pub(super) fn node(node: &Node, inputs: &[Option<Value>], error: OpError) -> Self {
         Self {
             node: Some(node.name.clone()),
             op: Some(node.op.name().to_owned()),
             kind: Box::new(RunErrorKind::Op(error)),
             inputs: inputs
                 .iter()
-                .map(|input| input.as_ref().map(TensorSummary::of))
+                .map(|input| input.as_ref().map(Value::summary))
                 .collect(),
         }
     }
@@ -208,7 +199,7 @@ mod tests {
     use super::*;
     use crate::jobs::CancelToken;
     use crate::model::{Op, Unary};
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     fn node(op: Op) -> Node {
         Node {
@@ -221,8 +212,12 @@ mod tests {
 
     #[test]
     fn message_names_node_op_reason_and_inputs() {
-        let x = Tensor::zeros((1, 3), DType::F32, &Device::Cpu).expect("allocates");
-        let s = Tensor::zeros((), DType::U8, &Device::Cpu).expect("allocates");
+        let x = Tensor::zeros((1, 3), DType::F32, &Device::Cpu)
+            .expect("allocates")
+            .into();
+        let s = Tensor::zeros((), DType::U8, &Device::Cpu)
+            .expect("allocates")
+            .into();
         let error = RunError::node(
             &node(Op::Where),
             &[Some(x), None, Some(s)],

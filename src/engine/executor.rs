@@ -1,17 +1,24 @@
 //! Runs a graph node by node, float or under a plan.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::activations::Activations;
 use super::error::RunError;
-use super::layer_weights::{LayerWeights, WeightCache};
+use super::followers::{Followers, followers};
+use super::kernels::blocked::ConvOutput;
+use super::kernels::parallel::undivided;
+use super::kernels::quantization_errors;
+use super::layer_weights::{LayerCall, LayerWeights, WeightCache};
 use super::ops;
-use super::quantize::quantize_activation;
+use super::pieces::BatchAxis;
 use super::ranges::Ranges;
+use super::value::Value;
 use crate::jobs::CancelToken;
-use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, ValueId};
+use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, Op, ValueId};
 use crate::plan::Plan;
 use crate::quant::{ActivationQuantizer, SliceErrors};
 
@@ -24,7 +31,22 @@ pub struct Executor {
     layers: Arc<[Layer]>,
     layer_at: Vec<Option<LayerId>>,
     producers: Vec<Option<NodeId>>,
+    followers: Vec<Option<Followers>>,
+    batch_axis: OnceLock<BatchAxis>,
     weights: WeightCache,
+    arithmetic: Arithmetic,
+}
+
+/// What layers of at most 8 bits are computed with.
+///
+/// The sums are the same integers either way, exact in `f32` as long as they stay below 2²⁴.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Integers where the processor has dot products of 8 bits, floats elsewhere.
+    #[default]
+    Auto,
+    /// Floats.
+    Float,
 }
 
 /// Weights and input quantizers of every layer, for one plan or for float.
@@ -75,9 +97,9 @@ pub struct LayerTap<'a> {
     /// The layer.
     pub layer: LayerId,
     /// Its input before quantization.
-    pub input: &'a Tensor,
+    pub input: &'a Value,
     /// Its output.
-    pub output: &'a Tensor,
+    pub output: &'a Value,
     /// Error of quantizing the input; zero noise for a float input. Only in observed runs.
     pub input_errors: Option<SliceErrors>,
 }
@@ -115,11 +137,24 @@ impl Executor {
         }
         Self {
             producers: graph.producers(),
+            followers: followers(&graph),
+            batch_axis: OnceLock::new(),
             weights: WeightCache::default(),
+            arithmetic: Arithmetic::default(),
             graph,
             layers,
             layer_at,
         }
+    }
+
+    /// The same network with other arithmetic.
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+
+    /// How the values depend on the batch.
+    pub(super) fn batch_axis(&self) -> &BatchAxis {
+        self.batch_axis.get_or_init(|| BatchAxis::of(&self.graph))
     }
 
     /// The graph.
@@ -208,9 +243,89 @@ impl Executor {
     /// fed do not run, and neither do nodes that only they read. So a caller that holds the float
     /// activations of a batch re-runs one changed layer and what lies downstream of it.
     ///
+    /// A batch is cut into pieces where the graph allows it, and each goes through the network on one
+    /// thread; the numbers do not depend on that.
+    ///
     /// # Errors
     /// [`RunError`] names the node that cannot run, or says that the run was cancelled.
     pub fn run(
+        &self,
+        prepared: &PreparedPlan,
+        fed: &Activations,
+        options: RunOptions<'_>,
+    ) -> Result<Activations, RunError> {
+        if options.tap.is_none()
+            && let Keep::Values(wanted) = self.explicit(options.keep)
+            && let Some(samples) = self.batch_axis().samples(&self.graph, fed, wanted)
+            && let Some(pieces) = self.batch_axis().pieces(samples)
+        {
+            return self.run_pieces(prepared, fed, wanted, &pieces, options.cancel);
+        }
+        self.run_whole(prepared, fed, options)
+    }
+
+    /// Outputs as a list of values.
+    fn explicit<'a>(&'a self, keep: Keep<'a>) -> Keep<'a> {
+        match keep {
+            Keep::Outputs => Keep::Values(self.graph.outputs()),
+            other => other,
+        }
+    }
+
+    fn run_pieces(
+        &self,
+        prepared: &PreparedPlan,
+        fed: &Activations,
+        wanted: &[ValueId],
+        pieces: &[Range<usize>],
+        cancel: &CancelToken,
+    ) -> Result<Activations, RunError> {
+        let results: Result<Vec<Activations>, RunError> = pieces
+            .par_iter()
+            .with_max_len(1)
+            .map(|piece| {
+                undivided(|| {
+                    let part = self.samples_of(fed, piece)?;
+                    let options = RunOptions {
+                        keep: Keep::Values(wanted),
+                        cancel,
+                        tap: None,
+                    };
+                    self.run_whole(prepared, &part, options)
+                })
+            })
+            .collect();
+        let results = results?;
+        let mut joined = fed.clone();
+        for id in wanted {
+            let parts: Vec<&Value> = results.iter().filter_map(|held| held.get(*id)).collect();
+            if !joined.contains(*id) && parts.len() == results.len() {
+                joined.insert(*id, Value::joined(&parts)?);
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Some samples of what is fed.
+    pub(super) fn samples_of(
+        &self,
+        fed: &Activations,
+        samples: &Range<usize>,
+    ) -> Result<Activations, RunError> {
+        let mut part = Activations::new();
+        for (id, value) in fed.iter() {
+            let own = if self.graph.is_initializer(id) {
+                value.clone()
+            } else {
+                value.samples(samples.start, samples.len())?
+            };
+            part.insert(id, own);
+        }
+        Ok(part)
+    }
+
+    /// [`Executor::run`] without cutting the batch.
+    pub(super) fn run_whole(
         &self,
         prepared: &PreparedPlan,
         fed: &Activations,
@@ -225,17 +340,38 @@ impl Executor {
             Keep::Values(values) => values,
             Keep::Outputs | Keep::Everything => self.graph.outputs(),
         };
-        let needed = self.needed_nodes(fed, wanted);
+        let mut needed = self.needed_nodes(fed, wanted);
         let mut readers_left = self.reader_counts(&needed);
         let mut held = fed.clone();
+        let joins = tap.is_none() && !matches!(keep, Keep::Everything);
         for (index, node) in self.graph.nodes().iter().enumerate() {
             if !needed[index] {
                 continue;
             }
             cancel.check()?;
-            let outputs = self.run_node(index, node, prepared, &held, tap.as_deref_mut())?;
-            for (id, tensor) in node.outputs.iter().zip(outputs) {
-                held.insert(*id, tensor);
+            let followers = self.followers[index]
+                .as_ref()
+                .filter(|followers| joins && self.can_join(followers, &needed, &held, wanted));
+            if let Some(id) = self.layer_at[index] {
+                let (output, joined) =
+                    self.run_layer(id, node, prepared, &held, followers, tap.as_deref_mut())?;
+                if let (Some(followers), true) = (followers, joined) {
+                    held.insert(followers.output, self.kept(followers.output, output)?);
+                    Self::release(node, wanted, &mut readers_left, &mut held);
+                    for follower in &followers.nodes {
+                        needed[follower.index()] = false;
+                        let node = self.graph.node(*follower);
+                        Self::release(node, wanted, &mut readers_left, &mut held);
+                    }
+                    continue;
+                }
+                if let Some(id) = node.output() {
+                    held.insert(id, self.kept(id, output)?);
+                }
+            } else {
+                for (id, value) in node.outputs.iter().zip(self.run_node(node, &held)?) {
+                    held.insert(*id, self.kept(*id, value)?);
+                }
             }
             if !matches!(keep, Keep::Everything) {
                 Self::release(node, wanted, &mut readers_left, &mut held);
@@ -244,65 +380,105 @@ impl Executor {
         Ok(held)
     }
 
-    fn run_node(
-        &self,
-        index: usize,
-        node: &Node,
-        prepared: &PreparedPlan,
-        held: &Activations,
-        tap: Option<&mut Tap<'_>>,
-    ) -> Result<Vec<Tensor>, RunError> {
-        if let Some(id) = self.layer_at[index] {
-            let output = self.run_layer(id, node, prepared, held, tap)?;
-            return Ok(vec![output]);
+    /// A value as it is kept: what leaves the graph is plain.
+    fn kept(&self, id: ValueId, value: Value) -> Result<Value, RunError> {
+        if self.graph.outputs().contains(&id) {
+            return Ok(value.plain()?.into());
         }
-        let inputs: Vec<Option<Tensor>> = node
+        Ok(value)
+    }
+
+    /// Whether a convolution's followers can be computed with it in this run.
+    fn can_join(
+        &self,
+        followers: &Followers,
+        needed: &[bool],
+        held: &Activations,
+        wanted: &[ValueId],
+    ) -> bool {
+        followers.nodes.iter().all(|id| needed[id.index()])
+            && followers.residual.is_none_or(|id| held.contains(id))
+            && followers
+                .inner_values(&self.graph)
+                .all(|id| !wanted.contains(&id) && !held.contains(id))
+    }
+
+    fn run_node(&self, node: &Node, held: &Activations) -> Result<Vec<Value>, RunError> {
+        let inputs: Vec<Option<Value>> = node
             .inputs
             .iter()
-            .map(|input| input.and_then(|id| self.tensor(held, id)).cloned())
+            .map(|input| input.and_then(|id| self.value(held, id)))
             .collect();
-        ops::evaluate(&node.op, &inputs, node.outputs.len())
+        ops::evaluate_values(&node.op, &inputs, node.outputs.len())
             .map_err(|error| RunError::node(node, &inputs, error))
     }
 
+    /// The layer's output, or that of its followers, and which of them.
     fn run_layer(
         &self,
         id: LayerId,
         node: &Node,
         prepared: &PreparedPlan,
         held: &Activations,
+        followers: Option<&Followers>,
         tap: Option<&mut Tap<'_>>,
-    ) -> Result<Tensor, RunError> {
+    ) -> Result<(Value, bool), RunError> {
         let layer = &self.layers[id.index()];
         let setting = prepared
             .layers
             .get(id.index())
             .ok_or_else(|| RunError::layer(layer, "the plan has no entry for it".to_owned()))?;
         let input = self
-            .tensor(held, layer.input)
+            .value(held, layer.input)
             .ok_or_else(|| RunError::layer(layer, "its input was not computed".to_owned()))?;
         let bias = layer.bias.is_none().then(|| node.input(2)).flatten();
-        let bias = bias.and_then(|id| self.tensor(held, id));
-        let (quantized, input_errors) =
-            quantize_activation(input, &setting.activation, tap.is_some())
-                .map_err(|error| RunError::node(node, &[Some(input.clone())], error.into()))?;
+        let bias = bias.and_then(|id| self.value(held, id));
+        let bias = bias.map(|bias| bias.plain()).transpose()?;
+        let mut call = LayerCall {
+            op: &node.op,
+            quantizer: &setting.activation,
+            bias: bias.as_ref(),
+            output: ConvOutput::default(),
+            integer: self.arithmetic == Arithmetic::Auto,
+        };
+        let residual = followers
+            .and_then(|f| f.residual)
+            .and_then(|id| held.get(id));
+        let residual = match (followers, residual) {
+            (Some(followers), None) if followers.residual.is_none() => Some(None),
+            (Some(_), Some(value)) => fitting_residual(setting, &node.op, &input, value)?.map(Some),
+            _ => None,
+        };
+        let joined = residual.is_some() && setting.weights.takes_followers();
+        if let (true, Some(residual), Some(followers)) = (joined, &residual, followers) {
+            call.output = ConvOutput {
+                residual: residual.as_ref(),
+                activation: followers.activation,
+                after: followers.after.as_ref(),
+            };
+        }
         let output = setting
             .weights
-            .apply(&node.op, &quantized, bias)
+            .apply(&input, &call)
             .map_err(|error| RunError::node(node, &[Some(input.clone())], error))?;
         if let Some(tap) = tap {
+            let input_errors = match setting.activation {
+                ActivationQuantizer::Identity => None,
+                quantizer => Some(quantization_errors(&input.elements()?, &quantizer)?),
+            };
             tap(LayerTap {
                 layer: id,
-                input,
+                input: &input,
                 output: &output,
                 input_errors,
             })?;
         }
-        Ok(output)
+        Ok((output, joined))
     }
 
-    fn tensor<'a>(&'a self, held: &'a Activations, id: ValueId) -> Option<&'a Tensor> {
-        held.get(id).or_else(|| self.graph.initializer(id))
+    fn value(&self, held: &Activations, id: ValueId) -> Option<Value> {
+        let constant = || self.graph.initializer(id).cloned().map(Value::from);
+        held.get(id).cloned().or_else(constant)
     }
 
     /// Which nodes lie between what is fed and what is wanted.
@@ -374,4 +550,18 @@ impl Executor {
         }
         reached
     }
+}
+
+/// A value in blocks that can be added to a layer's output; `None` if its shape is another.
+fn fitting_residual(
+    setting: &PreparedLayer,
+    op: &Op,
+    input: &Value,
+    residual: &Value,
+) -> Result<Option<Tensor>, RunError> {
+    let output = setting.weights.output_dims(op, &input.dims());
+    if output.is_none_or(|dims| residual.dims() != dims) {
+        return Ok(None);
+    }
+    Ok(residual.blocked()?.map(|(image, _)| image))
 }

@@ -1,11 +1,14 @@
 //! Raw outputs for inputs of any batch size.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::activations::Activations;
+use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::evaluate::output;
 use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
+use super::kernels::parallel::undivided;
 use crate::jobs::CancelToken;
 use crate::model::{self, ValueId};
 
@@ -67,4 +70,48 @@ pub fn forward(
             several => Ok(Tensor::cat(several, 0)?),
         })
         .collect()
+}
+
+/// Runs batches to the network's outputs and hands them on in order.
+///
+/// Where a batch cannot be cut into pieces, as many batches run at a time as there are threads.
+///
+/// # Errors
+/// [`RunError`] if a batch cannot be read or run, if the run is cancelled, or what `each` returns.
+pub fn run_batches(
+    executor: &Executor,
+    prepared: &PreparedPlan,
+    batches: &Batches,
+    cancel: &CancelToken,
+    mut each: impl FnMut(&Batch, &Activations) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let run = |batch: &Batch| {
+        let options = RunOptions {
+            keep: Keep::Outputs,
+            cancel,
+            tap: None,
+        };
+        executor.run(prepared, &batch.fed, options)
+    };
+    let at_a_time = match model::fixed_batch(executor.graph()) {
+        Some(_) => rayon::current_num_threads(),
+        None => 1,
+    };
+    let mut rest = batches.iter();
+    loop {
+        let group: Result<Vec<Batch>, RunError> = rest.by_ref().take(at_a_time).collect();
+        let group = group?;
+        let held: Result<Vec<Activations>, RunError> = match &group[..] {
+            [] => return Ok(()),
+            [only] => run(only).map(|held| vec![held]),
+            several => several
+                .par_iter()
+                .with_max_len(1)
+                .map(|batch| undivided(|| run(batch)))
+                .collect(),
+        };
+        for (batch, held) in group.iter().zip(&held?) {
+            each(batch, held)?;
+        }
+    }
 }

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::error::{OpError, RunError};
+use super::kernels::blocked::{BlockedConvWeights, ConvInput, ConvOutput, conv2d_blocked};
 use super::kernels::{
     Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
-    conv2d, matmul_packed,
+    conv2d, fake_quantize, matmul_packed,
 };
 use super::ops;
+use super::value::Value;
 use crate::model::{Graph, Layer, LayerId, Op};
-use crate::quant::{NumberFormat, QuantSpec, QuantizedWeights, quantize_weights};
+use crate::quant::{
+    ActivationQuantizer, ChannelSteps, NumberFormat, QuantSpec, QuantizedWeights, quantize_weights,
+};
 
 /// Packed weights of one layer, and what quantizing them cost.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub struct WeightQuantization {
 
 #[derive(Debug)]
 enum Packed {
+    BlockedConv(Arc<BlockedConvWeights>),
     Conv(Arc<ConvWeights>),
     ConvTranspose(Arc<ConvTransposeWeights>),
     MatMul(Arc<MatMulWeights>),
@@ -41,20 +46,81 @@ enum Packed {
     },
 }
 
+/// How a layer runs, apart from its weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LayerCall<'a> {
+    pub op: &'a Op,
+    /// How the input is quantized.
+    pub quantizer: &'a ActivationQuantizer,
+    /// A bias that the graph computes.
+    pub bias: Option<&'a Tensor>,
+    /// What follows the layer and is computed with it.
+    pub output: ConvOutput<'a>,
+    /// Whether 8-bit layers run on integers where the processor can.
+    pub integer: bool,
+}
+
 impl LayerWeights {
-    /// Applies the layer to its (already quantized) input; `bias` only where it is computed by the graph.
+    /// Whether an activation and a residual can be computed with the layer.
+    pub(super) fn takes_followers(&self) -> bool {
+        matches!(self.packed, Packed::BlockedConv(_))
+    }
+
+    /// Shape `[batch, channels, height, width]` of the output, where followers are taken.
+    pub(super) fn output_dims(&self, op: &Op, input: &[usize]) -> Option<[usize; 4]> {
+        let (Packed::BlockedConv(weights), Op::Conv(conv), &[batch, _, height, width]) =
+            (&self.packed, op, input)
+        else {
+            return None;
+        };
+        let geometry = ConvGeometry::resolve(conv, weights.kernel(), [height, width]).ok()?;
+        let [height, width] = geometry.output_size(weights.kernel(), [height, width])?;
+        Some([batch, weights.outputs(), height, width])
+    }
+
+    /// Applies the layer to its input.
     ///
     /// # Errors
     /// [`OpError`] if the shapes do not fit.
-    pub fn apply(&self, op: &Op, input: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, OpError> {
+    pub(super) fn apply(&self, input: &Value, call: &LayerCall<'_>) -> Result<Value, OpError> {
+        if let (Packed::BlockedConv(weights), Op::Conv(conv)) = (&self.packed, call.op) {
+            let (tensor, channels) = match input {
+                Value::Plain(tensor) => (tensor, 0),
+                Value::Blocked { image, channels } => (image, *channels),
+            };
+            let [_, _, height, width] = image_shape(&input.dims())?;
+            let geometry = ConvGeometry::resolve(conv, weights.kernel(), [height, width])?;
+            let reading = ConvInput {
+                channels,
+                quantizer: *call.quantizer,
+                integer: call.integer,
+            };
+            let image = conv2d_blocked(tensor, &reading, weights, &geometry, call.output)?;
+            return Ok(Value::Blocked {
+                image,
+                channels: weights.outputs(),
+            });
+        }
+        let input = fake_quantize(&input.plain()?, call.quantizer)?;
+        self.apply_plain(call.op, &input, call.bias)
+            .map(Value::from)
+    }
+
+    /// Applies the layer to its quantized input.
+    fn apply_plain(
+        &self,
+        op: &Op,
+        input: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, OpError> {
         match (&self.packed, op) {
             (Packed::Conv(weights), Op::Conv(conv)) => {
-                let [_, _, height, width] = image_shape(input)?;
+                let [_, _, height, width] = image_shape(input.dims())?;
                 let geometry = ConvGeometry::resolve(conv, weights.kernel(), [height, width])?;
                 Ok(conv2d(input, weights, &geometry, Activation::None)?)
             }
             (Packed::ConvTranspose(weights), Op::ConvTranspose(conv)) => {
-                let [_, _, height, width] = image_shape(input)?;
+                let [_, _, height, width] = image_shape(input.dims())?;
                 let (geometry, output_padding) =
                     ConvGeometry::resolve_transposed(conv, weights.kernel(), [height, width])?;
                 Ok(conv_transpose2d(input, weights, &geometry, output_padding)?)
@@ -74,13 +140,9 @@ impl LayerWeights {
     }
 }
 
-fn image_shape(input: &Tensor) -> Result<[usize; 4], OpError> {
-    input.dims4().map(Into::into).map_err(|_| {
-        OpError::Message(format!(
-            "expected an input [N, C, H, W], got {:?}",
-            input.dims()
-        ))
-    })
+fn image_shape(dims: &[usize]) -> Result<[usize; 4], OpError> {
+    dims.try_into()
+        .map_err(|_| OpError::Message(format!("expected an input [N, C, H, W], got {dims:?}")))
 }
 
 /// Packed weights by layer and specification.
@@ -123,12 +185,12 @@ fn weight_key(spec: &QuantSpec) -> String {
 /// # Errors
 /// [`RunError`] if the weight is not a constant tensor of floats.
 pub fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>, RunError> {
-    let tensor = graph
-        .initializer(layer.weight)
+    let weight = graph
+        .initializers()
+        .get(&layer.weight)
         .ok_or_else(|| RunError::layer(layer, "its weight is not a constant".to_owned()))?;
-    tensor
-        .flatten_all()
-        .and_then(|flat| flat.to_vec1::<f32>())
+    weight
+        .to_floats()
         .map_err(|error| RunError::layer(layer, error.to_string()))
 }
 
@@ -147,20 +209,28 @@ pub fn quantize_layer_weight(
 
 fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, RunError> {
     let mut values = weight_values(graph, layer)?;
+    let mut steps = None;
     let quantized = if spec.format == NumberFormat::F32 {
         None
     } else {
         let quantized = quantize_layer_weight(layer, &values, spec)?;
         let errors = quantized.errors;
+        steps = quantized.channel_steps();
         values = quantized.dequantized;
         Some(WeightQuantization { errors })
     };
-    let packed = pack_values(graph, layer, &values)
+    let packed = pack_values(graph, layer, &values, steps)
         .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(LayerWeights { packed, quantized })
 }
 
-fn pack_values(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, OpError> {
+/// `steps` are the weights in steps of the scale of each output channel, where they have one.
+fn pack_values(
+    graph: &Graph,
+    layer: &Layer,
+    values: &[f32],
+    steps: Option<ChannelSteps>,
+) -> Result<Packed, OpError> {
     let node = graph.node(layer.node);
     let bias: Option<Vec<f32>> = layer
         .bias
@@ -171,6 +241,15 @@ fn pack_values(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, O
     match (&node.op, layer.weight_shape.as_slice()) {
         (Op::Conv(conv), &[out, per_group, height, width]) if !computed_bias => {
             let shape = [out, per_group, height, width];
+            if BlockedConvWeights::fits(shape, conv.groups) {
+                let (values, scales) = match &steps {
+                    Some(steps) => (&steps.steps[..], Some(&steps.scales[..])),
+                    None => (values, None),
+                };
+                let weights =
+                    BlockedConvWeights::pack(values, shape, conv.groups, scales, bias.as_deref())?;
+                return Ok(Packed::BlockedConv(Arc::new(weights)));
+            }
             let weights = ConvWeights::pack(values, shape, conv.groups, bias.as_deref())?;
             Ok(Packed::Conv(Arc::new(weights)))
         }

@@ -43,6 +43,14 @@ impl Classification {
         (self.labelled > 0).then(|| wilson_interval(self.top1_hits, self.labelled, Z_95))
     }
 
+    /// Adds the counts of other samples.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.labelled += other.labelled;
+        self.top1_hits += other.top1_hits;
+        self.top5_hits += other.top5_hits;
+        self.loss_sum += other.loss_sum;
+    }
+
     fn share(&self, hits: u64) -> Option<f64> {
         (self.labelled > 0).then(|| hits as f64 / self.labelled as f64)
     }
@@ -140,6 +148,15 @@ impl Comparison {
     /// SQNR of the raw outputs in dB; `None` before the first sample.
     pub fn sqnr_db(&self) -> Option<f64> {
         (self.samples > 0).then(|| self.outputs.sqnr_db())
+    }
+
+    /// Adds the comparison of other samples.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.classified += other.classified;
+        self.agreements += other.agreements;
+        self.kl_sum += other.kl_sum;
+        self.outputs.merge(&other.outputs);
     }
 
     /// Compares one batch of outputs.

@@ -1,32 +1,44 @@
 //! Runs graphs: kernels, executor, calibration, evaluation.
 
+mod activation_cache;
 mod activations;
 mod batches;
+mod cut_points;
 mod error;
 mod evaluate;
 mod executor;
+mod followers;
 mod forward;
 pub mod kernels;
 mod layer_weights;
 mod metrics;
 mod ops;
-mod quantize;
+mod pieces;
+mod prediction;
 mod ranges;
 mod sensitivity;
 mod slices;
+mod value;
 
+pub use activation_cache::ActivationCache;
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
-pub use evaluate::{Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan};
-pub use executor::{Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap};
-pub use forward::forward;
+pub use evaluate::{
+    Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
+};
+pub use executor::{
+    Arithmetic, Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap,
+};
+pub use forward::{forward, run_batches};
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
+pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
 pub use sensitivity::{
     LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
     sensitivity,
 };
-pub use slices::{compare, with_f32};
+pub use slices::{compare, compare_values, with_f32};
+pub use value::Value;

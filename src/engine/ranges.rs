@@ -81,7 +81,7 @@ pub fn calibrate(
         observers: inputs.iter().map(|id| (*id, Observer::new())).collect(),
         samples: 0,
     };
-    for batch in batches.iter() {
+    for batch in batches.stopped_by(cancel).iter() {
         let batch = batch?;
         let mut keep = inputs.clone();
         keep.extend(executor.graph().outputs());
@@ -101,7 +101,7 @@ pub fn calibrate(
                 let Some(tensor) = held.get(*id) else {
                     return Ok(());
                 };
-                with_f32(tensor, |values| {
+                with_f32(&tensor.elements()?, |values| {
                     observer.observe(values);
                     Ok(())
                 })

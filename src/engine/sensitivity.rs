@@ -1,15 +1,16 @@
 //! How much one layer at one width hurts.
 
-use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::activations::Activations;
-use super::batches::Batches;
+use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::evaluate::outputs_of;
 use super::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
+use super::kernels::parallel::undivided;
 use super::metrics::{Classification, Comparison};
 use super::ranges::Ranges;
-use super::slices::compare;
+use super::slices::compare_values;
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::{LayerPlan, Plan};
@@ -195,42 +196,131 @@ pub fn sensitivity(
         float: Classification::default(),
         cells: vec![vec![SensitivityCell::default(); widths]; executor.layers().len()],
     };
+    let study = Study {
+        executor,
+        request,
+        sweep: &sweep,
+        float: &float,
+        downstream: &downstream,
+        cancel,
+    };
     for batch in batches.iter() {
         let batch = batch?;
-        let held = run_everything(executor, &float, &batch.fed, cancel)?;
-        let float_outputs = outputs_of(executor, &held, batch.len)?;
-        if let Some(logits) = float_outputs.first() {
-            result.float.add(logits, &batch.labels)?;
-        }
-        for width in 0..widths {
-            let all = sweep.column(&float, width);
-            for (index, row) in sweep.layers.iter().enumerate() {
-                let id = LayerId(index as u32);
-                let cell = &mut result.cells[index][width];
-                let outputs = match request.protocol {
-                    Protocol::OnlyOne => {
-                        let changed = float.with_layer(id, row[width].clone());
-                        let fed = upstream_of(&held, &downstream[index]);
-                        let run = rerun(executor, &changed, &fed, id, cancel)?;
-                        cell.local.merge(&layer_error(executor, id, &held, &run)?);
-                        run
-                    }
-                    Protocol::AllButOne => {
-                        let changed = all.with_layer(id, float.layers()[index].clone());
-                        rerun(executor, &changed, &batch.fed, id, cancel)?
-                    }
-                };
-                let outputs = outputs_of(executor, &outputs, batch.len)?;
-                if let Some(logits) = outputs.first() {
-                    cell.metrics.add(logits, &batch.labels)?;
+        for piece in each_piece(executor, &batch, |part| study.piece(part))? {
+            result.float.merge(&piece.float);
+            for (row, measured) in result.cells.iter_mut().zip(&piece.cells) {
+                for (cell, measured) in row.iter_mut().zip(measured) {
+                    cell.metrics.merge(&measured.metrics);
+                    cell.comparison.merge(&measured.comparison);
+                    cell.local.merge(&measured.local);
                 }
-                cell.comparison.add(&float_outputs, &outputs, batch.len)?;
             }
         }
         result.samples += batch.len;
         on_batch(&result);
     }
     Ok(result)
+}
+
+/// Cuts a batch into pieces, each of which stays on one thread with all that is measured on it.
+///
+/// The results come in the order of the samples and do not depend on the number of threads.
+fn each_piece<R: Send>(
+    executor: &Executor,
+    batch: &Batch,
+    measure: impl Fn(&Batch) -> Result<R, RunError> + Sync,
+) -> Result<Vec<R>, RunError> {
+    let axis = executor.batch_axis();
+    let samples = axis.samples(executor.graph(), &batch.fed, executor.graph().outputs());
+    let pieces = match samples {
+        Some(samples) if samples == batch.len => axis.fixed_pieces(samples),
+        _ => return Ok(vec![measure(batch)?]),
+    };
+    pieces
+        .par_iter()
+        .with_max_len(1)
+        .map(|piece| {
+            undivided(|| {
+                measure(&Batch {
+                    fed: executor.samples_of(&batch.fed, piece)?,
+                    len: piece.len(),
+                    labels: batch.labels[piece.clone()].to_vec(),
+                    samples: batch.samples[piece.clone()].to_vec(),
+                })
+            })
+        })
+        .collect()
+}
+
+/// What stays the same over all pieces of a sweep.
+struct Study<'a> {
+    executor: &'a Executor,
+    request: &'a SensitivityRequest,
+    sweep: &'a Sweep,
+    float: &'a PreparedPlan,
+    downstream: &'a [Vec<bool>],
+    cancel: &'a CancelToken,
+}
+
+/// What is measured on a piece of a batch.
+struct PieceResult {
+    float: Classification,
+    cells: Vec<Vec<SensitivityCell>>,
+}
+
+impl Study<'_> {
+    fn piece(&self, batch: &Batch) -> Result<PieceResult, RunError> {
+        let (executor, widths) = (self.executor, self.request.widths.len());
+        let held = run_everything(executor, self.float, &batch.fed, self.cancel)?;
+        let float_outputs = outputs_of(executor, &held, batch.len)?;
+        let mut result = PieceResult {
+            float: Classification::default(),
+            cells: vec![vec![SensitivityCell::default(); widths]; self.sweep.layers.len()],
+        };
+        if let Some(logits) = float_outputs.first() {
+            result.float.add(logits, &batch.labels)?;
+        }
+        for width in 0..widths {
+            let all = self.sweep.column(self.float, width);
+            for (index, row) in result.cells.iter_mut().enumerate() {
+                let cell = &mut row[width];
+                let run = self.cell(LayerId(index as u32), width, &held, batch, &all)?;
+                if self.request.protocol == Protocol::OnlyOne {
+                    let id = LayerId(index as u32);
+                    cell.local = layer_error(executor, id, &held, &run)?;
+                }
+                let outputs = outputs_of(executor, &run, batch.len)?;
+                if let Some(logits) = outputs.first() {
+                    cell.metrics.add(logits, &batch.labels)?;
+                }
+                cell.comparison.add(&float_outputs, &outputs, batch.len)?;
+            }
+        }
+        Ok(result)
+    }
+
+    /// Runs what one layer at one width changes; `all` is every layer at this width.
+    fn cell(
+        &self,
+        id: LayerId,
+        width: usize,
+        held: &Activations,
+        batch: &Batch,
+        all: &PreparedPlan,
+    ) -> Result<Activations, RunError> {
+        match self.request.protocol {
+            Protocol::OnlyOne => {
+                let setting = self.sweep.layers[id.index()][width].clone();
+                let changed = self.float.with_layer(id, setting);
+                let fed = upstream_of(held, &self.downstream[id.index()]);
+                rerun(self.executor, &changed, &fed, id, self.cancel)
+            }
+            Protocol::AllButOne => {
+                let changed = all.with_layer(id, self.float.layers()[id.index()].clone());
+                rerun(self.executor, &changed, &batch.fed, id, self.cancel)
+            }
+        }
+    }
 }
 
 /// Measures every layer at every width on the layer alone: one float pass, then only the layers.
@@ -258,29 +348,50 @@ pub fn local_errors(
     };
     for batch in batches.iter() {
         let batch = batch?;
-        let held = run_everything(executor, &float, &batch.fed, cancel)?;
-        for (index, layer) in executor.layers().iter().enumerate() {
-            let id = LayerId(index as u32);
-            let mut fed = held.clone();
-            fed.remove(layer.output);
-            for (width, setting) in sweep.layers[index].iter().enumerate() {
-                let changed = float.with_layer(id, setting.clone());
-                let run = executor.run(
-                    &changed,
-                    &fed,
-                    RunOptions {
-                        keep: Keep::Values(&[layer.output]),
-                        cancel,
-                        tap: None,
-                    },
-                )?;
-                result.cells[index][width].merge(&layer_error(executor, id, &held, &run)?);
+        let piece = |part: &Batch| local_piece(executor, &sweep, &float, part, cancel);
+        for cells in each_piece(executor, &batch, piece)? {
+            for (row, measured) in result.cells.iter_mut().zip(&cells) {
+                for (cell, measured) in row.iter_mut().zip(measured) {
+                    cell.merge(measured);
+                }
             }
         }
         result.samples += batch.len;
         on_batch(&result);
     }
     Ok(result)
+}
+
+/// The error of every layer alone on a piece of a batch.
+fn local_piece(
+    executor: &Executor,
+    sweep: &Sweep,
+    float: &PreparedPlan,
+    batch: &Batch,
+    cancel: &CancelToken,
+) -> Result<Vec<Vec<ErrorSum>>, RunError> {
+    let held = run_everything(executor, float, &batch.fed, cancel)?;
+    let mut cells = Vec::with_capacity(sweep.layers.len());
+    for ((index, layer), settings) in (0u32..).zip(executor.layers().iter()).zip(&sweep.layers) {
+        let id = LayerId(index);
+        let mut fed = held.clone();
+        fed.remove(layer.output);
+        let row: Result<Vec<ErrorSum>, RunError> = settings
+            .iter()
+            .map(|setting| {
+                let changed = float.with_layer(id, setting.clone());
+                let options = RunOptions {
+                    keep: Keep::Values(&[layer.output]),
+                    cancel,
+                    tap: None,
+                };
+                let run = executor.run(&changed, &fed, options)?;
+                layer_error(executor, id, &held, &run)
+            })
+            .collect();
+        cells.push(row?);
+    }
+    Ok(cells)
 }
 
 fn run_everything(
@@ -338,9 +449,8 @@ fn layer_error(
     changed: &Activations,
 ) -> Result<ErrorSum, RunError> {
     let output = executor.layers()[id.index()].output;
-    let tensors: (Option<&Tensor>, Option<&Tensor>) = (float.get(output), changed.get(output));
-    match tensors {
-        (Some(float), Some(changed)) => Ok(compare(float, changed)?),
+    match (float.get(output), changed.get(output)) {
+        (Some(float), Some(changed)) => Ok(compare_values(float, changed)?),
         _ => Ok(ErrorSum::default()),
     }
 }

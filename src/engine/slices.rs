@@ -1,8 +1,9 @@
 //! Reading tensors as slices, and comparing them chunk by chunk.
 
 use candle_core::{CpuStorage, Storage, Tensor};
-use rayon::prelude::*;
 
+use super::kernels::parallel::for_each_chunk;
+use super::value::Value;
 use crate::quant::ErrorSum;
 
 /// Elements a task handles; a fixed length keeps sums independent of the number of threads.
@@ -28,6 +29,19 @@ pub fn with_f32<R>(
     read(slice)
 }
 
+/// Sums signal and noise of two values of the same shape.
+///
+/// # Errors
+/// The shapes differ, or a value is not `f32`.
+pub fn compare_values(reference: &Value, approximation: &Value) -> candle_core::Result<ErrorSum> {
+    match (reference, approximation) {
+        (Value::Blocked { .. }, Value::Blocked { .. }) => {
+            compare(&reference.elements()?, &approximation.elements()?)
+        }
+        _ => compare(&reference.plain()?, &approximation.plain()?),
+    }
+}
+
 /// Sums signal and noise of two tensors of the same shape.
 ///
 /// # Errors
@@ -42,15 +56,13 @@ pub fn compare(reference: &Tensor, approximation: &Tensor) -> candle_core::Resul
     }
     with_f32(reference, |reference| {
         with_f32(approximation, |approximation| {
-            let parts: Vec<ErrorSum> = reference
-                .par_chunks(CHUNK)
-                .zip(approximation.par_chunks(CHUNK))
-                .map(|(reference, approximation)| {
-                    let mut sum = ErrorSum::default();
-                    sum.add(reference, approximation);
-                    sum
-                })
-                .collect();
+            let mut parts = vec![ErrorSum::default(); reference.len().div_ceil(CHUNK)];
+            for_each_chunk(&mut parts, 1, |index, parts| {
+                let chunk = index * CHUNK..((index + 1) * CHUNK).min(reference.len());
+                for part in parts {
+                    part.add(&reference[chunk.clone()], &approximation[chunk.clone()]);
+                }
+            });
             let mut total = ErrorSum::default();
             for part in &parts {
                 total.merge(part);

@@ -10,6 +10,7 @@
 //! This module knows nothing of models, data or screens.
 
 mod progress;
+mod workers;
 
 use std::{
     any::Any,
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::progress::Progress;
+pub use self::{progress::Progress, workers::start_workers};
 
 /// Tells the owner of a job that there is something to poll.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -54,7 +55,9 @@ impl CancelToken {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Makes [`Self::check`] wait, or lets it go on.
+    /// Makes [`Self::check`] wait on the job's own thread, or lets it go on.
+    ///
+    /// Worker threads never wait, because what the job waits for may need them.
     pub fn set_paused(&self, paused: bool) {
         self.0.paused.store(paused, Ordering::Relaxed);
     }
@@ -74,7 +77,7 @@ impl CancelToken {
     /// # Errors
     /// [`Cancelled`] after [`Self::cancel`].
     pub fn check(&self) -> Result<(), Cancelled> {
-        while self.is_paused() && !self.is_cancelled() {
+        while self.is_paused() && !self.is_cancelled() && !workers::is_worker() {
             thread::sleep(PAUSE_STEP);
         }
         if self.is_cancelled() {
@@ -278,6 +281,7 @@ where
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            workers::yield_to_window();
             let result = catch_unwind(AssertUnwindSafe(|| body(&context)))
                 .unwrap_or_else(|payload| Err(JobError::Panicked(panic_text(&*payload))));
             *lock(&outbox.state) = Outcome::Ready(result);
@@ -401,6 +405,28 @@ mod tests {
         .unwrap();
         job.cancel.cancel();
         assert_eq!(job.wait_done(Duration::MAX), Some(Err(JobError::Cancelled)));
+    }
+
+    #[test]
+    fn paused_work_waits_on_its_own_thread_and_never_on_a_worker() {
+        let token = CancelToken::default();
+        token.set_paused(true);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        assert_eq!(pool.install(|| token.check()), Ok(()));
+        let (go, started) = sync_channel::<()>(0);
+        let job = spawn::<(), (), _>("t", 0, quiet(), move |job| {
+            started.recv().ok();
+            Ok(job.cancel.check()?)
+        })
+        .unwrap();
+        job.cancel.set_paused(true);
+        go.send(()).unwrap();
+        assert_eq!(job.wait_done(10 * PAUSE_STEP), None);
+        job.cancel.set_paused(false);
+        assert_eq!(job.wait_done(Duration::MAX), Some(Ok(())));
     }
 
     #[test]

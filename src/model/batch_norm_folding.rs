@@ -9,9 +9,13 @@
 //! Integer-Arithmetic-Only Inference", section 3.2.) The numbers are computed in `f64` and rounded to
 //! `f32` once.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Tensor};
 
-use super::{Dim, ElementType, Graph, GraphBuilder, GraphError, Node, NodeId, Op, ValueId};
+use super::{
+    Dim, ElementType, Graph, GraphBuilder, GraphError, Initializer, Node, NodeId, Op, ValueId,
+};
 
 /// Folds every `BatchNormalization` that directly follows a `Conv`, `ConvTranspose` or `Gemm`.
 ///
@@ -26,12 +30,12 @@ pub(super) fn fold_batch_norms(graph: Graph) -> Result<Graph, GraphError> {
     let candidates = candidates(&graph);
     let metadata = graph.metadata().clone();
     let mut builder = graph.into_builder();
-    let mut removed = Vec::new();
+    let mut removed = BTreeSet::new();
     for (layer, norm) in candidates {
         let folded = Folding::of(&builder, layer, norm).and_then(Folding::computed);
         if let Some(folded) = folded {
             folded.apply(&mut builder, layer, norm);
-            removed.push(norm.index());
+            removed.insert(norm.index());
         }
     }
     tracing::debug!(count = removed.len(), "folded batch normalisations");
@@ -69,7 +73,7 @@ fn candidates(graph: &Graph) -> Vec<(NodeId, NodeId)> {
 /// The numbers that take part in one folding.
 struct Folding {
     op: Op,
-    weight: Tensor,
+    weight: Initializer,
     weight_id: ValueId,
     /// Bias per output channel, zero if the layer has none.
     bias: Vec<f64>,
@@ -106,8 +110,9 @@ impl Folding {
         }
         let channels = output_channels(&layer.op, weight.dims())?;
         let parameter = |index: usize| {
-            let values = numbers(builder.initializers.get(&norm.input(index)?)?)?;
-            (values.len() == channels).then_some(values)
+            let initializer = builder.initializers.get(&norm.input(index)?)?;
+            let fits = initializer.dims() == [channels];
+            fits.then(|| numbers(initializer)).flatten()
         };
         let bias_id = layer.input(2);
         let bias = match bias_id {
@@ -201,22 +206,20 @@ fn new_initializer(builder: &mut GraphBuilder, name: &str, tensor: Tensor) -> Va
     let value = &mut builder.values[id.index()];
     value.element_type = Some(ElementType::F32);
     value.shape = Some(tensor.dims().iter().copied().map(Dim::Fixed).collect());
-    builder.initializers.insert(id, tensor);
+    builder.initializers.insert(id, tensor.into());
     id
 }
 
-fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
-    (tensor.dtype() == DType::F32 && tensor.rank() == 1).then_some(())?;
-    let values: Vec<f32> = tensor.to_vec1().ok()?;
+fn numbers(initializer: &Initializer) -> Option<Vec<f64>> {
+    let values = initializer.to_floats().ok()?;
     Some(values.into_iter().map(f64::from).collect())
 }
 
 /// A bias of shape `[channels]`, or what broadcasts to `[1, channels]` for `Gemm`.
-fn bias_per_channel(tensor: &Tensor, channels: usize) -> Option<Vec<f64>> {
-    let values = numbers(&tensor.flatten_all().ok()?)?;
-    match (tensor.dims(), values.as_slice()) {
-        ([] | [1] | [1, 1], [value]) => Some(vec![*value; channels]),
-        ([length] | [1, length], _) if *length == channels => Some(values),
+fn bias_per_channel(bias: &Initializer, channels: usize) -> Option<Vec<f64>> {
+    match bias.dims() {
+        [] | [1] | [1, 1] => Some(vec![*numbers(bias)?.first()?; channels]),
+        [length] | [1, length] if *length == channels => numbers(bias),
         _ => None,
     }
 }
@@ -233,10 +236,10 @@ fn output_channels(op: &Op, weight: &[usize]) -> Option<usize> {
 }
 
 /// The weight with each output channel multiplied by its scale.
-fn scaled_weight(op: &Op, weight: &Tensor, scales: &[f64]) -> Option<Vec<f32>> {
+fn scaled_weight(op: &Op, weight: &Initializer, scales: &[f64]) -> Option<Vec<f32>> {
     let dims = weight.dims();
     let inner = |axis: usize| dims.get(axis..).map(|dims| dims.iter().product::<usize>());
-    let data: Vec<f32> = weight.flatten_all().ok()?.to_vec1().ok()?;
+    let mut data = weight.to_floats().ok()?;
     let channel: Box<dyn Fn(usize) -> usize> = match op {
         Op::Conv(_) | Op::Gemm { trans_b: true, .. } => {
             let block = inner(1)?;
@@ -259,11 +262,11 @@ fn scaled_weight(op: &Op, weight: &Tensor, scales: &[f64]) -> Option<Vec<f32>> {
         }
         _ => return None,
     };
-    let scaled = data.iter().enumerate().map(|(position, weight)| {
+    for (position, weight) in data.iter_mut().enumerate() {
         let scale = scales.get(channel(position))?;
-        Some((f64::from(*weight) * scale) as f32)
-    });
-    scaled.collect()
+        *weight = (f64::from(*weight) * scale) as f32;
+    }
+    Some(data)
 }
 
 #[cfg(test)]

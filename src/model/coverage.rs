@@ -74,10 +74,7 @@ pub fn coverage(graph: &Graph, layers: &[Layer]) -> Vec<CoverageRow> {
 }
 
 fn float_reason(graph: &Graph, node: &Node) -> &'static str {
-    let constant = |index| {
-        node.input(index)
-            .is_some_and(|id| graph.initializer(id).is_some())
-    };
+    let constant = |index| node.input(index).is_some_and(|id| graph.is_initializer(id));
     match &node.op {
         Op::Conv(_) | Op::ConvTranspose(_) if !constant(1) => "the weight is computed, not stored",
         Op::Gemm { .. } | Op::MatMul | Op::Einsum { .. } => match (constant(0), constant(1)) {

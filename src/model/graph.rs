@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::error::{GraphError, GraphErrorKind};
+use super::initializer::Initializer;
 use super::op::Op;
 
 /// Index of a [`Node`] in [`Graph::nodes`].
@@ -67,6 +68,16 @@ impl ElementType {
             Self::U32 => "u32",
             Self::U64 => "u64",
             Self::Bool => "bool",
+        }
+    }
+
+    /// Bytes of one element in a file.
+    pub(super) fn size_bytes(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
 
@@ -177,7 +188,7 @@ pub struct Graph {
     values: Vec<Value>,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
-    initializers: BTreeMap<ValueId, Tensor>,
+    initializers: BTreeMap<ValueId, Initializer>,
     metadata: Metadata,
 }
 
@@ -218,13 +229,24 @@ impl Graph {
     }
 
     /// Constant tensors: weights, biases, shapes.
-    pub fn initializers(&self) -> &BTreeMap<ValueId, Tensor> {
+    pub fn initializers(&self) -> &BTreeMap<ValueId, Initializer> {
         &self.initializers
     }
 
-    /// The constant tensor of a value, if it is one.
+    /// Whether a value is a constant tensor.
+    pub fn is_initializer(&self, id: ValueId) -> bool {
+        self.initializers.contains_key(&id)
+    }
+
+    /// The constant tensor of a value, if it is one; made on first use.
+    ///
+    /// There is none either, and a line in the log, where another program wrote to the model's file
+    /// in the meantime; [`Initializer::tensor`] gives that as an error.
     pub fn initializer(&self, id: ValueId) -> Option<&Tensor> {
-        self.initializers.get(&id)
+        let tensor = self.initializers.get(&id)?.tensor();
+        tensor
+            .inspect_err(|error| tracing::error!(name = self.value(id).name, "{error}"))
+            .ok()
     }
 
     /// Where the graph came from.
@@ -261,6 +283,7 @@ impl Graph {
     pub fn into_builder(self) -> GraphBuilder {
         GraphBuilder {
             by_name: BTreeMap::new(),
+            last_suffixes: BTreeMap::new(),
             nodes: self.nodes,
             values: self.values,
             inputs: self.inputs,
@@ -275,6 +298,8 @@ impl Graph {
 #[derive(Clone, Debug, Default)]
 pub struct GraphBuilder {
     by_name: BTreeMap<String, ValueId>,
+    /// Suffixes up to these are taken, so that many values of one name do not try them all again.
+    last_suffixes: BTreeMap<String, usize>,
     /// Nodes in any order.
     pub nodes: Vec<Node>,
     /// Values; a [`ValueId`] is an index into this list.
@@ -284,7 +309,7 @@ pub struct GraphBuilder {
     /// Graph outputs.
     pub outputs: Vec<ValueId>,
     /// Constant tensors.
-    pub initializers: BTreeMap<ValueId, Tensor>,
+    pub initializers: BTreeMap<ValueId, Initializer>,
 }
 
 impl GraphBuilder {
@@ -322,12 +347,17 @@ impl GraphBuilder {
 
     /// A value whose name starts with `name` and is not taken yet.
     pub fn fresh_value(&mut self, name: &str) -> ValueId {
-        let mut unique = name.to_owned();
-        let mut suffix = 1;
-        while self.by_name.contains_key(&unique) {
-            unique = format!("{name}_{suffix}");
-            suffix += 1;
+        if !self.by_name.contains_key(name) {
+            return self.value(name);
         }
+        let suffix = self.last_suffixes.entry(name.to_owned()).or_default();
+        let unique = loop {
+            *suffix += 1;
+            let unique = format!("{name}_{suffix}");
+            if !self.by_name.contains_key(&unique) {
+                break unique;
+            }
+        };
         self.value(&unique)
     }
 
@@ -347,9 +377,9 @@ impl GraphBuilder {
     }
 
     /// Adds a constant tensor under a name.
-    pub fn initializer(&mut self, name: &str, tensor: Tensor) -> ValueId {
+    pub fn initializer(&mut self, name: &str, tensor: impl Into<Initializer>) -> ValueId {
         let id = self.value(name);
-        self.initializers.insert(id, tensor);
+        self.initializers.insert(id, tensor.into());
         id
     }
 
@@ -370,7 +400,12 @@ impl GraphBuilder {
     /// # Errors
     /// A value without a source, a value with two, a cycle, or a graph without outputs.
     pub fn finish(self, metadata: Metadata) -> Result<Graph, GraphError> {
-        let nodes = sorted_topologically(&self)?;
+        let order = topological_order(&self)?;
+        let mut nodes: Vec<_> = self.nodes.into_iter().map(Some).collect();
+        let nodes = order
+            .into_iter()
+            .filter_map(|index| nodes[index].take())
+            .collect();
         if self.outputs.is_empty() {
             return Err(GraphError::new(GraphErrorKind::NoOutputs));
         }
@@ -385,7 +420,8 @@ impl GraphBuilder {
     }
 }
 
-fn sorted_topologically(builder: &GraphBuilder) -> Result<Vec<Node>, GraphError> {
+/// Indices of the nodes, each after those of the nodes that it reads from.
+fn topological_order(builder: &GraphBuilder) -> Result<Vec<usize>, GraphError> {
     let mut source: Vec<Option<usize>> = vec![None; builder.values.len()];
     let mut fed = vec![false; builder.values.len()];
     for id in builder.inputs.iter().chain(builder.initializers.keys()) {
@@ -436,7 +472,7 @@ fn order_by_readiness(
     builder: &GraphBuilder,
     mut waiting_for: Vec<usize>,
     readers: &[Vec<usize>],
-) -> Result<Vec<Node>, GraphError> {
+) -> Result<Vec<usize>, GraphError> {
     let mut ready: std::collections::BTreeSet<usize> = waiting_for
         .iter()
         .enumerate()
@@ -445,7 +481,7 @@ fn order_by_readiness(
         .collect();
     let mut order = Vec::with_capacity(builder.nodes.len());
     while let Some(index) = ready.pop_first() {
-        order.push(builder.nodes[index].clone());
+        order.push(index);
         for reader in &readers[index] {
             waiting_for[*reader] -= 1;
             if waiting_for[*reader] == 0 {

@@ -1,8 +1,7 @@
 //! Layers: the nodes that can be quantized.
 
-use candle_core::Tensor;
-
 use super::graph::{Graph, Node, NodeId, ValueId};
+use super::initializer::Initializer;
 use super::op::Op;
 use super::shape_inference::{Shapes, fixed_batch, infer_shapes};
 
@@ -72,17 +71,15 @@ pub fn layers(graph: &Graph) -> Vec<Layer> {
 fn layer_of(graph: &Graph, id: NodeId) -> Option<Layer> {
     let node = graph.node(id);
     let (input, weight) = (node.input(0)?, node.input(1)?);
-    let weight_tensor = graph.initializer(weight)?;
-    if graph.initializer(input).is_some() {
+    let weight_tensor = graph.initializers().get(&weight)?;
+    if graph.is_initializer(input) {
         return None;
     }
     let (channel_axis, groups) = channel_axis_and_groups(&node.op, weight_tensor)?;
-    let bias = node
-        .input(2)
-        .filter(|bias| graph.initializer(*bias).is_some());
+    let bias = node.input(2).filter(|bias| graph.is_initializer(*bias));
     let bias_elements = bias
-        .and_then(|bias| graph.initializer(bias))
-        .map_or(0, Tensor::elem_count);
+        .and_then(|bias| graph.initializers().get(&bias))
+        .map_or(0, Initializer::elem_count);
     let weight_elements = weight_tensor.elem_count() as u64;
     Some(Layer {
         node: id,
@@ -103,7 +100,7 @@ fn layer_of(graph: &Graph, id: NodeId) -> Option<Layer> {
 }
 
 /// Output-channel axis of the weight and number of groups, if the operator makes a layer.
-fn channel_axis_and_groups(op: &Op, weight: &Tensor) -> Option<(usize, usize)> {
+fn channel_axis_and_groups(op: &Op, weight: &Initializer) -> Option<(usize, usize)> {
     if !weight.dtype().is_float() {
         return None;
     }
@@ -182,7 +179,7 @@ fn elements(shape: &[usize]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
 
     use super::*;
     use crate::model::graph::{Dim, ElementType, GraphBuilder, Metadata, ModelFormat};

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::DType;
-
 use super::batch_norm_folding::fold_batch_norms;
 use super::checkpoint::{read_pth, read_safetensors};
 use super::constant_folding::fold_constants;
@@ -99,18 +97,17 @@ fn check_finite(graph: &Graph) -> Result<(), LoadErrorKind> {
     for node in graph.nodes() {
         let parametric = has_parameters(node);
         for id in node.inputs.iter().flatten() {
-            let Some(tensor) = graph.initializer(*id) else {
+            let Some(initializer) = graph.initializers().get(id) else {
                 continue;
             };
-            if tensor.dtype() != DType::F32 || !checked.insert((*id, parametric)) {
+            if !checked.insert((*id, parametric)) {
                 continue;
             }
-            let refused = |value: &&f32| value.is_nan() || (parametric && value.is_infinite());
-            let values: Vec<f32> = tensor
-                .flatten_all()
-                .and_then(|flat| flat.to_vec1())
-                .unwrap_or_default();
-            let count = values.iter().filter(refused).count();
+            let count = if parametric {
+                initializer.count_floats(|value| !value.is_finite())
+            } else {
+                initializer.count_floats(f32::is_nan)
+            }?;
             if count > 0 {
                 let tensor = graph.value(*id).name.clone();
                 return Err(LoadErrorKind::NonFinite { tensor, count });
@@ -140,8 +137,11 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::model::onnx::proto::{NodeProto, TensorProto};
-    use crate::model::onnx::tests::{WithAttribute as _, floats, model, node};
+    use crate::model::onnx::proto::{
+        DATA_LOCATION_EXTERNAL, NodeProto, StringStringEntryProto, TensorProto,
+    };
+    use crate::model::onnx::tests::{WithAttribute as _, floats, integers, model, node};
+    use crate::model::{coverage, layers};
 
     /// The real models beside the project, or `None` (said aloud) where they are absent.
     fn real_models() -> Option<PathBuf> {
@@ -257,6 +257,168 @@ mod tests {
         let names: Vec<_> = graph.nodes().iter().map(|n| n.name.as_str()).collect();
         assert_eq!(names, ["z", "y"]);
         assert_eq!(graph.initializers().len(), 1);
+    }
+
+    /// A weight of 18 MiB, so that its file is large enough to be mapped.
+    fn large_weight(dims: &[i64]) -> TensorProto {
+        let values: Vec<f32> = (0..(18 << 20) / 4)
+            .map(|n| (n % 1000) as f32 - 500.0)
+            .collect();
+        floats("w", dims, &values)
+    }
+
+    /// Writes `proto` as `m.onnx`, with its first tensor in another file if asked for.
+    fn write(
+        folder: &Path,
+        nodes: Vec<NodeProto>,
+        mut tensors: Vec<TensorProto>,
+        external: bool,
+    ) -> PathBuf {
+        if external {
+            let bytes = tensors[0].raw_data.take().unwrap();
+            std::fs::write(folder.join("m.data"), &bytes).unwrap();
+            tensors[0].data_location = DATA_LOCATION_EXTERNAL;
+            tensors[0].external_data = vec![StringStringEntryProto {
+                key: "location".to_owned(),
+                value: "m.data".to_owned(),
+            }];
+        }
+        let path = folder.join("m.onnx");
+        std::fs::write(&path, model(17, nodes, tensors).encode_to_vec()).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_layer_table_of_a_large_model_leaves_its_weights_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = || {
+            vec![
+                node("Identity", &["w"], &["i"]),
+                node("Reshape", &["i", "shape"], &["v"]),
+                node("Flatten", &["x"], &["f"]),
+                node("Gemm", &["f", "v"], &["y"]),
+            ]
+        };
+        let tensors = || {
+            let shape = integers("shape", &[2], &[192, -1]);
+            vec![large_weight(&[4, 48, (18 << 18) / 192]), shape]
+        };
+        for external in [false, true] {
+            let path = write(folder.path(), nodes(), tensors(), external);
+            let graph = load(&path).unwrap();
+            let layers = layers(&graph);
+            assert_eq!(coverage(&graph, &layers).len(), 2);
+            assert_eq!(layers[0].weight_shape, [192, (18 << 18) / 192]);
+            let weight = &graph.initializers()[&layers[0].weight];
+            assert!(!weight.is_made());
+            assert_eq!(weight.to_floats().unwrap()[1234], -266.0);
+            assert!(!weight.is_made());
+            let tensor = graph.initializer(layers[0].weight).unwrap();
+            assert_eq!(tensor.dims(), [192, (18 << 18) / 192]);
+        }
+    }
+
+    #[test]
+    fn a_large_weight_takes_over_its_batch_norm() {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = vec![
+            node("Conv", &["x", "w"], &["z"]),
+            node(
+                "BatchNormalization",
+                &["z", "two", "zero", "zero", "one"],
+                &["y"],
+            )
+            .float("epsilon", 0.0),
+        ];
+        let channels = (18i64 << 18) / 3 / 64;
+        let parameters =
+            |name: &str, value: f32| floats(name, &[channels], &vec![value; channels as usize]);
+        let mut tensors = vec![large_weight(&[channels, 3, 8, 8])];
+        tensors.extend(
+            [("two", 2.0), ("zero", 0.0), ("one", 1.0)]
+                .map(|(name, value)| parameters(name, value)),
+        );
+        let graph = load(&write(folder.path(), nodes, tensors, false)).unwrap();
+        let layers = layers(&graph);
+        assert_eq!(graph.nodes().len(), 1);
+        let weight = graph.initializers()[&layers[0].weight].to_floats().unwrap();
+        assert_eq!(weight[1234], -532.0);
+    }
+
+    #[test]
+    fn large_damaged_files_give_the_errors_of_small_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = || {
+            vec![
+                node("Flatten", &["x"], &["f"]),
+                node("Gemm", &["f", "w"], &["y"]),
+            ]
+        };
+        let dims = [192, (18 << 18) / 192];
+        let message = |path: &Path| load(path).unwrap_err().to_string();
+
+        let path = write(folder.path(), nodes(), vec![large_weight(&dims)], false);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(17 << 20).unwrap();
+        assert!(
+            message(&path).contains("damaged or cut off"),
+            "{}",
+            message(&path)
+        );
+
+        let path = write(folder.path(), nodes(), vec![large_weight(&dims)], true);
+        let data = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join("m.data"));
+        data.unwrap().set_len(17 << 20).unwrap();
+        assert!(
+            message(&path).contains("does not fit its"),
+            "{}",
+            message(&path)
+        );
+
+        let path = write(
+            folder.path(),
+            nodes(),
+            vec![large_weight(&[192, 192])],
+            false,
+        );
+        assert!(
+            message(&path).contains("does not fit its"),
+            "{}",
+            message(&path)
+        );
+
+        let mut weight = large_weight(&dims);
+        let mut bytes = weight.raw_data.unwrap().to_vec();
+        bytes[4000..4004].copy_from_slice(&f32::NAN.to_le_bytes());
+        weight.raw_data = Some(bytes.into());
+        let path = write(folder.path(), nodes(), vec![weight], false);
+        assert!(
+            message(&path).contains("\"w\" has 1 values"),
+            "{}",
+            message(&path)
+        );
+    }
+
+    #[test]
+    fn weights_of_a_file_that_was_written_to_are_not_taken_for_the_old_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = vec![
+            node("Flatten", &["x"], &["f"]),
+            node("Gemm", &["f", "w"], &["y"]),
+        ];
+        let weight = large_weight(&[192, (18 << 18) / 192]);
+        let path = write(folder.path(), nodes, vec![weight], false);
+        let graph = load(&path).unwrap();
+        let weight = layers(&graph)[0].weight;
+        std::fs::write(&path, "another export").unwrap();
+        let error = graph.initializers()[&weight].to_floats().unwrap_err();
+        assert!(
+            error.to_string().contains("open the model again"),
+            "{error}"
+        );
+        assert!(graph.initializer(weight).is_none());
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod checkpoint;
 mod constant_folding;
 mod coverage;
 mod error;
+mod file_content;
 mod graph;
+mod initializer;
 mod layer;
 mod load;
 mod onnx;
@@ -21,6 +23,7 @@ pub use error::{GraphError, GraphErrorKind, LoadError, LoadErrorKind};
 pub use graph::{
     Dim, ElementType, Graph, GraphBuilder, Metadata, ModelFormat, Node, NodeId, Value, ValueId,
 };
+pub use initializer::Initializer;
 pub use layer::{Layer, LayerId, layers};
 pub use load::load;
 pub use onnx::read_onnx;

@@ -74,32 +74,61 @@ pub(super) trait Rule: Copy {
     fn saturates(self, x: f32) -> bool;
 }
 
-/// The rule of a grid, ready for a loop.
+/// The rule of a grid, ready for a loop. `FUSED` divides by multiplying, which gives the same quotient.
 #[derive(Clone, Copy)]
-pub(super) struct Affine {
+pub(super) struct Affine<const FUSED: bool> {
     scale: f32,
+    reciprocal: f32,
     lowest: f32,
     highest: f32,
+    /// The lowest and the highest level.
+    levels: [f32; 2],
 }
 
-impl Affine {
-    pub(super) fn new(grid: &Grid) -> Self {
+impl<const FUSED: bool> Affine<FUSED> {
+    fn new(grid: &Grid) -> Self {
         let (lowest, highest) = grid.step_limits();
+        let scale = grid.scale();
         Self {
-            scale: grid.scale(),
+            scale,
+            reciprocal: 1.0 / scale,
             lowest,
             highest,
+            levels: [lowest * scale, highest * scale],
         }
+    }
+
+    /// `x / scale` of a finite number, rounded to `f32` as the division is.
+    ///
+    /// A quotient by multiplication is off by at most two units in the last place; each correction by
+    /// the exact remainder, that a fused multiply-add gives, makes it faithful and then correct
+    /// (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990).
+    #[inline(always)]
+    fn quotient(self, x: f32) -> f32 {
+        if !FUSED {
+            return x / self.scale;
+        }
+        let mut quotient = x * self.reciprocal;
+        for _ in 0..2 {
+            let remainder = quotient.mul_add(-self.scale, x);
+            quotient = remainder.mul_add(self.reciprocal, quotient);
+        }
+        quotient
     }
 
     #[inline(always)]
     fn steps(self, x: f32) -> f32 {
+        if FUSED {
+            // A level is rounded, and so is its quotient, but both by much less than half a step: its
+            // nearest step is its own. So limiting the number is the same as limiting its steps.
+            return self.quotient(clamp(x, self.levels[0], self.levels[1]));
+        }
         // The limits are integers, so clamping before rounding gives the same as after it.
-        clamp(x / self.scale, self.lowest, self.highest)
+        clamp(self.quotient(x), self.lowest, self.highest)
     }
 }
 
-impl Rule for Affine {
+impl<const FUSED: bool> Rule for Affine<FUSED> {
     #[inline(always)]
     fn round(self, x: f32) -> f32 {
         round_half_even(self.steps(x)) * self.scale
@@ -107,9 +136,75 @@ impl Rule for Affine {
 
     #[inline(always)]
     fn saturates(self, x: f32) -> bool {
-        let steps = x / self.scale;
+        // Limited a step beyond the ends, so that nothing overflows.
+        let [low, high] = self.levels;
+        let steps = self.quotient(clamp(x, low - self.scale, high + self.scale));
         (steps < self.lowest - 0.5) | (steps > self.highest + 0.5)
     }
+}
+
+/// Whether numbers may be divided by a scale by multiplying: the processor multiplies and adds in
+/// one rounding, and no remainder is too small for that.
+fn divides_fused(scale: f32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_fused = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_fused = cfg!(target_arch = "aarch64");
+    has_fused && (1e-25..1e25).contains(&scale)
+}
+
+/// Calls a function with the rule of a grid.
+macro_rules! with_rule {
+    ($grid:expr, $rule:ident => $call:expr) => {
+        if divides_fused($grid.scale()) {
+            let $rule = Affine::<true>::new($grid);
+            $call
+        } else {
+            let $rule = Affine::<false>::new($grid);
+            $call
+        }
+    };
+}
+
+/// Writes the levels nearest to `src` to `dst`.
+pub(super) fn levels(grid: &Grid, src: &[f32], dst: &mut [f32]) {
+    with_rule!(grid, rule => round_slice(rule, src, dst));
+}
+
+/// Replaces numbers by their nearest levels.
+pub(super) fn levels_in_place(grid: &Grid, values: &mut [f32]) {
+    with_rule!(grid, rule => round_in_place(rule, values));
+}
+
+/// Writes the levels nearest to `src` to `dst` and measures the error.
+pub(super) fn levels_observed(grid: &Grid, src: &[f32], dst: &mut [f32]) -> SliceErrors {
+    with_rule!(grid, rule => round_observed(rule, src, dst))
+}
+
+/// Measures the error of a grid.
+pub(super) fn measure_levels(grid: &Grid, src: &[f32]) -> SliceErrors {
+    with_rule!(grid, rule => measure(rule, src))
+}
+
+/// Writes the steps from zero of the levels nearest to `src`.
+pub(super) fn steps_slice(grid: &Grid, src: &[f32], dst: &mut [f32]) {
+    with_rule!(grid, rule => map(
+        src,
+        dst,
+        #[inline(always)]
+        move |x| round_half_even(rule.steps(x)),
+    ));
+}
+
+/// Writes the codes of `src`, less the lowest code; the grid has at most 256 codes.
+pub(super) fn codes_slice(grid: &Grid, src: &[f32], dst: &mut [u8]) {
+    let zero = grid.zero_point() - grid.q_min();
+    with_rule!(grid, rule => map(
+        src,
+        dst,
+        #[inline(always)]
+        move |x| (round_half_even_to_int(rule.steps(x)) + zero) as u8,
+    ));
 }
 
 /// The rule of 1-bit weights: the sign times a magnitude; zero counts as positive.
@@ -136,10 +231,13 @@ impl Rule for Binary {
 
 /// Writes the codes of `src` to `dst`.
 pub(super) fn quantize_slice(grid: &Grid, src: &[f32], dst: &mut [i32]) {
-    let (rule, zero_point) = (Affine::new(grid), grid.zero_point());
-    map(src, dst, move |x| {
-        round_half_even_to_int(rule.steps(x)) + zero_point
-    });
+    let zero_point = grid.zero_point();
+    with_rule!(grid, rule => map(
+        src,
+        dst,
+        #[inline(always)]
+        move |x| round_half_even_to_int(rule.steps(x)) + zero_point,
+    ));
 }
 
 /// Writes the rounded `src` to `dst`.
@@ -148,7 +246,7 @@ pub(super) fn round_slice<R: Rule>(rule: R, src: &[f32], dst: &mut [f32]) {
 }
 
 /// Replaces numbers by their rounded ones.
-pub(super) fn round_in_place<R: Rule>(rule: R, values: &mut [f32]) {
+fn round_in_place<R: Rule>(rule: R, values: &mut [f32]) {
     with_widest_vectors(
         #[inline(always)]
         move || {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fake_quantize::{self, Affine, round_half_even};
+use super::fake_quantize::{self, round_half_even};
 use super::{BitWidth, QuantError, Range, SliceErrors};
 
 /// The levels of an integer format: `(code - zero_point) * scale`.
@@ -215,26 +215,38 @@ impl Grid {
         fake_quantize::quantize_slice(self, src, dst);
     }
 
+    /// Writes the steps from zero of the nearest levels, `code - zero_point`, as far as the shorter goes.
+    pub fn steps_slice(&self, src: &[f32], dst: &mut [f32]) {
+        fake_quantize::steps_slice(self, src, dst);
+    }
+
+    /// Writes `code - q_min` of `src` to `dst`, as far as the shorter of the two goes.
+    ///
+    /// For grids of at most 256 codes; of others the low 8 bits are written.
+    pub fn codes_slice(&self, src: &[f32], dst: &mut [u8]) {
+        fake_quantize::codes_slice(self, src, dst);
+    }
+
     /// Writes the nearest levels of `src` to `dst`, as far as the shorter of the two goes.
     pub fn fake_quantize_slice(&self, src: &[f32], dst: &mut [f32]) {
-        fake_quantize::round_slice(Affine::new(self), src, dst);
+        fake_quantize::levels(self, src, dst);
     }
 
     /// Replaces every number by its nearest level.
     pub fn fake_quantize_in_place(&self, values: &mut [f32]) {
-        fake_quantize::round_in_place(Affine::new(self), values);
+        fake_quantize::levels_in_place(self, values);
     }
 
     /// Writes the nearest levels of `src` to `dst` and measures the error in the same pass.
     ///
     /// Goes as far as the shorter of the two. The sums do not depend on the processor.
     pub fn fake_quantize_observed(&self, src: &[f32], dst: &mut [f32]) -> SliceErrors {
-        fake_quantize::round_observed(Affine::new(self), src, dst)
+        fake_quantize::levels_observed(self, src, dst)
     }
 
     /// The error that this grid makes on `src`.
     pub fn measure(&self, src: &[f32]) -> SliceErrors {
-        fake_quantize::measure(Affine::new(self), src)
+        fake_quantize::measure_levels(self, src)
     }
 }
 

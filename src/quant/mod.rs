@@ -51,4 +51,4 @@ pub use spec::{Calibrator, Granularity, QuantSpec, Range, Scheme};
 pub use statistics::{
     SliceStatistics, channel_ranges, error_histogram, histogram, slice_statistics,
 };
-pub use weights::{QuantizedWeights, grid_count, quantize_weights};
+pub use weights::{ChannelSteps, QuantizedWeights, grid_count, quantize_weights};

@@ -275,6 +275,12 @@ pub struct QuantSpec {
 }
 
 impl QuantSpec {
+    /// Whether two choices differ in how one number is stored at most.
+    pub fn same_but_format(&self, other: &Self) -> bool {
+        let format = other.format;
+        Self { format, ..*self } == *other
+    }
+
     /// The usual choice for a weight: symmetric, per channel, min-max.
     pub const fn weight(format: NumberFormat) -> Self {
         Self {

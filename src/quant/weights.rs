@@ -29,6 +29,15 @@ pub struct QuantizedWeights {
     group_len: usize,
 }
 
+/// Weights as `steps · scale` with one scale for each output channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelSteps {
+    /// Integers, in the order and shape of the weight.
+    pub steps: Vec<f32>,
+    /// One scale for each output channel.
+    pub scales: Vec<f32>,
+}
+
 impl QuantizedWeights {
     /// The grid of the weight at a position in memory order.
     ///
@@ -54,6 +63,30 @@ impl QuantizedWeights {
         weights
             .filter_map(|(i, x)| Some(self.grid_at(i)?.quantize(*x)))
             .collect()
+    }
+
+    /// The weights in steps from zero, `ŵ / scale`, where every output channel has one scale.
+    ///
+    /// `None` for the floating-point formats and for groups within a channel.
+    pub fn channel_steps(&self) -> Option<ChannelSteps> {
+        let channels = self.channel_errors.len();
+        let scale_of = |channel: usize| match self.grids.len() {
+            1 => self.grids.first(),
+            count if count == channels => self.grids.get(channel),
+            _ => None,
+        };
+        let scales: Option<Vec<f32>> = (0..channels)
+            .map(|channel| scale_of(channel).map(Grid::scale))
+            .collect();
+        let mut steps = self.dequantized.clone();
+        for (index, step) in steps.iter_mut().enumerate() {
+            let grid = self.grid_at(index)?;
+            *step = (grid.quantize(*step) - grid.zero_point()) as f32;
+        }
+        Some(ChannelSteps {
+            steps,
+            scales: scales?,
+        })
     }
 
     /// How many weights have each code that occurs, by code.

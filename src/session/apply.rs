@@ -45,12 +45,11 @@ impl Session {
     }
 
     pub(super) fn open_model(&mut self, path: PathBuf, data: Option<DataRequest>) {
-        let pools = self.pools.clone();
         self.halted = false;
         self.jobs.opening_data.clear();
-        self.jobs.opening.start(&self.wake, move |_| {
-            pools.interactive.install(|| work::open(&path, data))
-        });
+        self.jobs
+            .opening
+            .start(&self.wake, move |_| work::open(&path, data));
     }
 
     fn open_data(&mut self, request: DataRequest) {
@@ -62,13 +61,10 @@ impl Session {
             );
             return;
         };
-        let pools = self.pools.clone();
         self.halted = false;
-        self.jobs.opening_data.start(&self.wake, move |_| {
-            pools
-                .interactive
-                .install(|| OpenData::open(&model, request))
-        });
+        self.jobs
+            .opening_data
+            .start(&self.wake, move |_| OpenData::open(&model, request));
     }
 
     fn set_preprocess(&mut self, preprocess: crate::data::Preprocess) {
@@ -224,28 +220,30 @@ impl Session {
             );
             return;
         }
-        let (plan, ranges, pools) = (self.plan.clone(), self.ranges.clone(), self.pools.clone());
+        let (plan, ranges) = (self.plan.clone(), self.ranges.clone());
         self.sensitivity = None;
+        self.sensitivity_plan = plan.clone();
         self.jobs.sensitivity.start(&self.wake, move |context| {
-            pools.background.install(|| {
-                let batches = data.evaluation.in_batches_of(16);
-                work::run_sensitivity(
-                    context,
-                    &model,
-                    &batches,
-                    &plan,
-                    ranges.as_deref(),
-                    &request,
-                )
-            })
+            let batches = data.evaluation.in_batches_of(16);
+            work::run_sensitivity(
+                context,
+                &model,
+                &batches,
+                &plan,
+                ranges.as_deref(),
+                &request,
+            )
         });
+        self.let_urgent_work_pass();
     }
 
     fn cancel_jobs(&mut self) {
         self.halted = true;
-        let jobs = &self.jobs;
-        jobs.opening.cancel();
-        jobs.opening_data.cancel();
+        let jobs = &mut self.jobs;
+        // Reading files cannot be interrupted; what comes of it is not wanted any more.
+        jobs.opening.clear();
+        jobs.opening_data.clear();
+        self.pending_project = None;
         jobs.float.cancel();
         jobs.calibration.cancel();
         jobs.evaluation.cancel();

@@ -1,4 +1,4 @@
-//! Where the background jobs of a session run: one slot a kind, two pools.
+//! Where the background jobs of a session run: one slot a kind.
 
 use std::sync::Arc;
 
@@ -104,35 +104,6 @@ impl<P: Send + 'static, T: Send + 'static> Slot<P, T> {
             fraction: handle.progress.fraction(),
             eta_secs: handle.progress.eta_secs(),
             paused: handle.cancel.is_paused(),
-        })
-    }
-}
-
-/// Pools that the jobs compute on.
-///
-/// Paused background work sleeps on its own threads, so that it never holds one that an
-/// interactive job needs.
-#[derive(Clone, Debug)]
-pub(super) struct Pools {
-    pub(super) interactive: Arc<rayon::ThreadPool>,
-    pub(super) background: Arc<rayon::ThreadPool>,
-}
-
-impl Pools {
-    pub(super) fn new(threads: usize) -> Result<Self, SessionError> {
-        let pool = |name: &'static str| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(move |index| format!("{name}-{index}"))
-                .build()
-                .map(Arc::new)
-                .map_err(|error| {
-                    SessionError::Missing(format!("cannot start {threads} threads: {error}"))
-                })
-        };
-        Ok(Self {
-            interactive: pool("interactive")?,
-            background: pool("background")?,
         })
     }
 }

@@ -11,6 +11,7 @@ mod files;
 mod history;
 mod inspection;
 mod job_slot;
+mod memory;
 mod messages;
 mod open_data;
 mod open_model;
@@ -21,6 +22,7 @@ mod project_file;
     reason = "the file is named after its one type"
 )]
 mod session;
+mod standing;
 mod undo;
 mod work;
 
@@ -37,3 +39,4 @@ pub use open_data::{DataRequest, OpenData};
 pub use open_model::OpenModel;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use session::{PlanResult, Recent, Session};
+pub use standing::{Basis, Standing};

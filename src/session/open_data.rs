@@ -101,7 +101,8 @@ impl OpenData {
         let fingerprint = fingerprint(&request, &preprocess, &loader, &calibration_loader);
         let graph = model.graph();
         Ok(Self {
-            evaluation: Batches::new(graph, loader, &evaluation, request.batch_size)?,
+            evaluation: Batches::new(graph, loader, &evaluation, request.batch_size)?
+                .with_early_start(),
             calibration: Batches::new(graph, calibration_loader, &calibration, request.batch_size)?,
             preprocess,
             preprocess_guess,

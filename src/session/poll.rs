@@ -14,7 +14,7 @@ use super::session::{
 };
 use super::undo::UndoStack;
 use super::work::{self, Opened};
-use crate::engine::Evaluation;
+use crate::engine::{ActivationCache, Evaluation};
 use crate::jobs::JobError;
 use crate::plan::{Plan, Preset, cost};
 
@@ -154,6 +154,7 @@ impl Session {
         self.history.clear();
         self.local_errors = None;
         self.sensitivity = None;
+        self.forget_activations();
         self.jobs.float.clear();
         self.jobs.calibration.clear();
         self.jobs.evaluation.clear();
@@ -348,10 +349,24 @@ impl Session {
         self.jobs.evaluation.clear();
         self.result = None;
         self.halted = false;
+        self.forget_local_errors_of_other_schemes();
         self.selection
             .retain(|id| id.index() < self.plan.layers().len());
         self.inspect();
         self.advance();
+    }
+
+    /// Local errors hold for all widths, but only for the schemes that they were measured with.
+    fn forget_local_errors_of_other_schemes(&mut self) {
+        let mut layers = self
+            .plan
+            .layers()
+            .iter()
+            .zip(self.local_errors_plan.layers());
+        if !layers.all(|(now, then)| now.weight.same_but_format(&then.weight)) {
+            self.local_errors = None;
+            self.jobs.local_errors.clear();
+        }
     }
 
     /// Starts the next job that is missing: float, calibration, the plan, then local errors.
@@ -379,20 +394,25 @@ impl Session {
                 self.start_local_errors(model, data);
             }
         }
-        let urgent = self.jobs.evaluation.is_running();
-        self.jobs.local_errors.set_paused(urgent);
-        self.jobs.sensitivity.set_paused(urgent);
+        self.let_urgent_work_pass();
+    }
+
+    /// Makes sweeps wait, between nodes, while something runs whose result is awaited.
+    pub(super) fn let_urgent_work_pass(&mut self) {
+        let jobs = &mut self.jobs;
+        let urgent = jobs.float.is_running()
+            || jobs.calibration.is_running()
+            || jobs.evaluation.is_running();
+        jobs.local_errors.set_paused(urgent);
+        jobs.sensitivity.set_paused(urgent);
     }
 
     fn start_float(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
         if self.jobs.float.is_running() {
             return;
         }
-        let pools = self.pools.clone();
         self.jobs.float.start(&self.wake, move |context| {
-            pools
-                .interactive
-                .install(|| work::run_float(context, &model, &data.evaluation))
+            work::run_float(context, &model, &data.evaluation)
         });
     }
 
@@ -400,30 +420,28 @@ impl Session {
         if self.jobs.calibration.is_running() {
             return;
         }
-        let pools = self.pools.clone();
         self.jobs.calibration.start(&self.wake, move |context| {
-            pools
-                .interactive
-                .install(|| work::run_calibration(context, &model, &data.calibration))
+            work::run_calibration(context, &model, &data.calibration)
         });
     }
 
     fn start_evaluation(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
         let (plan, ranges, reference) =
             (self.plan.clone(), self.ranges.clone(), self.float.clone());
-        let pools = self.pools.clone();
+        let (cache, cache_bytes) = (Arc::clone(&self.cache), self.cache_bytes);
         self.jobs.evaluation.start(&self.wake, move |context| {
-            pools.interactive.install(|| {
-                work::run_evaluation(
-                    context,
-                    &model,
-                    &data.evaluation,
-                    &plan,
-                    ranges.as_deref(),
-                    reference.as_deref(),
-                    LAYER_ERROR_SAMPLES,
-                )
-            })
+            let cache = cache.get_or_init(|| {
+                let (executor, batches) = (&model.executor, &data.evaluation);
+                ActivationCache::new(executor, batches, LAYER_ERROR_SAMPLES, cache_bytes)
+            });
+            work::run_evaluation(
+                context,
+                &model,
+                cache,
+                &plan,
+                ranges.as_deref(),
+                reference.as_deref(),
+            )
         });
     }
 
@@ -431,22 +449,21 @@ impl Session {
         let Some(ranges) = self.ranges.clone() else {
             return;
         };
-        let (plan, pools) = (self.plan.clone(), self.pools.clone());
+        let plan = self.plan.clone();
+        self.local_errors_plan = plan.clone();
         self.jobs.local_errors.start(&self.wake, move |context| {
-            pools.background.install(|| {
-                let batches = data
-                    .calibration
-                    .first(LOCAL_ERROR_SAMPLES)
-                    .in_batches_of(16);
-                work::run_local_errors(
-                    context,
-                    &model,
-                    &batches,
-                    &plan,
-                    &ranges,
-                    &Self::screening_widths(),
-                )
-            })
+            let batches = data
+                .calibration
+                .first(LOCAL_ERROR_SAMPLES)
+                .in_batches_of(16);
+            work::run_local_errors(
+                context,
+                &model,
+                &batches,
+                &plan,
+                &ranges,
+                &Self::screening_widths(),
+            )
         });
     }
 

@@ -1,22 +1,25 @@
 //! The open document.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::SessionError;
 use super::history::HistoryEntry;
 use super::inspection::Inspection;
-use super::job_slot::{JobStatus, Pools, Slot};
+use super::job_slot::{JobStatus, Slot};
+use super::memory::default_cache_bytes;
 use super::messages::{Message, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use super::project_file::StoredResult;
 use super::undo::UndoStack;
 use super::work::Opened;
-use crate::engine::{Evaluation, FloatReference, LocalErrors, Ranges, Sensitivity};
-use crate::jobs::Wake;
+use crate::engine::{
+    ActivationCache, Evaluation, FloatReference, LocalErrors, Ranges, Sensitivity,
+};
+use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
 use crate::plan::{Cost, Fingerprint, Plan, Widths};
 use crate::quant::{BitWidth, NumberFormat};
@@ -57,7 +60,6 @@ pub struct Recent {
 /// computed for; a change cancels what it makes stale.
 pub struct Session {
     pub(super) wake: Wake,
-    pub(super) pools: Pools,
     pub(super) model: Option<Arc<OpenModel>>,
     pub(super) data: Option<Arc<OpenData>>,
     pub(super) plan: Plan,
@@ -69,9 +71,16 @@ pub struct Session {
     pub(super) float_finished: bool,
     pub(super) ranges: Option<Arc<Ranges>>,
     pub(super) result: Option<PlanResult>,
+    /// What evaluations share; made by the first evaluation on the open data.
+    pub(super) cache: Arc<OnceLock<ActivationCache>>,
+    pub(super) cache_bytes: usize,
     pub(super) history: Vec<HistoryEntry>,
     pub(super) local_errors: Option<LocalErrors>,
+    /// The plan whose schemes the local errors were measured with.
+    pub(super) local_errors_plan: Plan,
     pub(super) sensitivity: Option<Sensitivity>,
+    /// The plan whose schemes and calibrators the sweep was measured with.
+    pub(super) sensitivity_plan: Plan,
     pub(super) inspection: Option<Inspection>,
     pub(super) messages: Vec<Message>,
     pub(super) next_message: u64,
@@ -139,18 +148,24 @@ impl Default for Jobs {
 }
 
 impl Session {
-    /// An empty session that computes on `threads` threads and calls `wake` when there is news.
+    /// An empty session that calls `wake` when there is news.
+    ///
+    /// All sessions compute on the program's one pool; the first starts it with `threads` threads.
     ///
     /// # Errors
     /// The threads cannot be started.
     pub fn new(threads: usize, wake: Wake) -> Result<Self, SessionError> {
+        start_workers(threads).map_err(|error| {
+            SessionError::Missing(format!("cannot start {threads} threads: {error}"))
+        })?;
         let plan = Plan::uniform(0, Widths::FLOAT);
         Ok(Self {
             wake,
-            pools: Pools::new(threads)?,
             model: None,
             data: None,
             plan_fingerprint: plan.fingerprint(),
+            local_errors_plan: plan.clone(),
+            sensitivity_plan: plan.clone(),
             plan,
             cost: None,
             undo: UndoStack::default(),
@@ -159,6 +174,8 @@ impl Session {
             float_finished: false,
             ranges: None,
             result: None,
+            cache: Arc::default(),
+            cache_bytes: default_cache_bytes(),
             history: Vec::new(),
             local_errors: None,
             sensitivity: None,
@@ -257,6 +274,25 @@ impl Session {
     /// Sets the list of recent models, as it was stored by the window.
     pub fn set_recent(&mut self, recent: Vec<Recent>) {
         self.recent = recent;
+    }
+
+    /// Memory in bytes that evaluations may use for activations that they share.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
+    /// Sets the memory for shared activations, at first a quarter of the machine's and at most 4 GB;
+    /// what was kept is let go.
+    pub fn set_cache_bytes(&mut self, bytes: usize) {
+        self.cache_bytes = bytes;
+        self.forget_activations();
+    }
+
+    /// Starts with an empty cache.
+    pub(super) fn forget_activations(&mut self) {
+        let old = std::mem::take(&mut self.cache);
+        // Giving gigabytes back takes long enough to be seen.
+        rayon::spawn(move || drop(old));
     }
 
     /// Whether there is a change of the plan to take back.

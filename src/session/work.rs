@@ -7,9 +7,9 @@ use super::inspection::Inspection;
 use super::open_data::{DataRequest, OpenData};
 use super::open_model::OpenModel;
 use crate::engine::{
-    Batches, Evaluation, FloatReference, LocalErrors, Ranges, RunError, Sensitivity,
-    SensitivityRequest, Subject, calibrate, evaluate_float, evaluate_plan, local_errors,
-    sensitivity,
+    ActivationCache, Batches, Evaluation, FloatReference, LocalErrors, Ranges, RunError,
+    Sensitivity, SensitivityRequest, Subject, calibrate, evaluate_float, evaluate_plan_cached,
+    local_errors, sensitivity,
 };
 use crate::jobs::{CancelToken, JobContext};
 use crate::model::LayerId;
@@ -64,22 +64,21 @@ pub(super) fn run_calibration(
 pub(super) fn run_evaluation(
     context: &JobContext<Evaluation>,
     model: &OpenModel,
-    batches: &Batches,
+    cache: &ActivationCache,
     plan: &Plan,
     ranges: Option<&Ranges>,
     reference: Option<&FloatReference>,
-    layer_error_samples: usize,
 ) -> Result<Evaluation, SessionError> {
-    context.progress.start_stage("", batches.len() as u64);
+    let total = cache.batches().len() as u64;
+    context.progress.start_stage("", total);
     let prepared = model
         .executor
         .prepare_cancellable(plan, ranges, &context.cancel)?;
-    Ok(evaluate_plan(
+    Ok(evaluate_plan_cached(
         &model.executor,
         &prepared,
-        batches,
+        cache,
         reference,
-        layer_error_samples,
         &context.cancel,
         &mut |so_far| {
             context.progress.set_done(so_far.samples as u64);
@@ -103,7 +102,7 @@ pub(super) fn run_local_errors(
         Some(ranges),
         Subject::Weights,
         widths,
-        batches,
+        &batches.stopped_by(&context.cancel),
         &context.cancel,
         &mut |so_far| {
             context.progress.set_done(so_far.samples as u64);
@@ -126,7 +125,7 @@ pub(super) fn run_sensitivity(
         plan,
         ranges,
         request,
-        batches,
+        &batches.stopped_by(&context.cancel),
         &context.cancel,
         &mut |so_far| {
             context.progress.set_done(so_far.samples as u64);

@@ -24,6 +24,8 @@ pub struct WindowOptions {
     pub preprocess: Option<Preprocess>,
     /// A plan file for the model.
     pub plan: Option<PathBuf>,
+    /// Memory for activations that evaluations share; `None` takes the default.
+    pub cache_bytes: Option<usize>,
 }
 
 impl WindowOptions {
@@ -116,7 +118,10 @@ fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> efr
             );
             let ctx = creation.egui_ctx.clone();
             theme::apply(&ctx);
-            let session = Session::new(threads, Arc::new(move || ctx.request_repaint()))?;
+            let mut session = Session::new(threads, Arc::new(move || ctx.request_repaint()))?;
+            if let Some(bytes) = options.cache_bytes {
+                session.set_cache_bytes(bytes);
+            }
             let mut app = App::new(&creation.egui_ctx, session);
             if let Some(storage) = creation.storage {
                 app.restore(storage, &creation.egui_ctx);
@@ -127,8 +132,7 @@ fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> efr
     )
 }
 
-/// One core is left to draw.
+/// All cores compute: the priority of the workers leaves the window its share.
 fn threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    cores.saturating_sub(1).max(1)
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }

@@ -56,7 +56,7 @@ fn outputs(graph: &Graph, case: &Value) -> Result<Vec<Tensor>, String> {
     let mut values: BTreeMap<ValueId, Tensor> = graph
         .initializers()
         .iter()
-        .map(|(id, tensor)| (*id, tensor.clone()))
+        .map(|(id, initializer)| (*id, initializer.tensor().unwrap().clone()))
         .collect();
     for record in case["inputs"].as_array().unwrap() {
         let named = |id: &&ValueId| graph.value(**id).name == record["name"].as_str().unwrap();

@@ -9,10 +9,14 @@
 mod architecture;
 mod bad_files;
 mod bench_command;
+mod cancelling;
 mod common;
 mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+#[cfg(target_os = "linux")]
+mod loading;
+mod reuse;
 mod window;
 mod workflow;

@@ -1,8 +1,9 @@
 //! The main job: open, measure, change, undo, export, reload.
 
+use quantscope::engine::{Protocol, SensitivityRequest, Subject};
 use quantscope::model::LayerId;
 use quantscope::plan::Preset;
-use quantscope::session::{Action, LayerEdit, Session};
+use quantscope::session::{Action, Basis, LayerEdit, Session};
 
 use crate::common::{quantscope, sample, session, wait_until};
 
@@ -56,6 +57,76 @@ fn a_changed_width_updates_the_size_at_once_and_never_shows_the_old_result() {
     assert_eq!(*session.cost().unwrap(), before);
     session.apply(Action::Redo);
     assert!(session.cost().unwrap().size_bytes < before.size_bytes);
+}
+
+#[test]
+fn an_estimate_stands_in_until_the_first_samples_are_measured() {
+    let mut session = open_sample();
+    wait_until(&mut session, "the local errors", |session| {
+        session
+            .local_errors()
+            .is_some_and(|errors| errors.samples == errors.total)
+    });
+    assert!(!session.plan_sqnr_db().unwrap().is_predicted());
+    let all: Vec<LayerId> = (0..session.plan().layers().len() as u32)
+        .map(LayerId)
+        .collect();
+    let count = all.len();
+    let mut estimates = Vec::new();
+    for width in ["4", "3"] {
+        session.apply(Action::Edit {
+            layers: all.clone(),
+            edit: LayerEdit::WeightFormat(width.parse().unwrap()),
+        });
+        let estimate = session.plan_sqnr_db().unwrap();
+        let parts = 2 * count;
+        assert_eq!(
+            estimate.basis,
+            Basis::Predicted {
+                known: count,
+                parts
+            }
+        );
+        estimates.push(estimate.value);
+    }
+    assert!(estimates[1] < estimates[0] - 3.0, "{estimates:?}");
+    assert_eq!(session.plan_top1(), None, "no sweep tells of accuracy");
+    wait_for_result(&mut session);
+    let samples = session.result().unwrap().evaluation.samples;
+    let total = samples;
+    let measured = Basis::Measured { samples, total };
+    assert_eq!(session.plan_sqnr_db().unwrap().basis, measured);
+    assert_eq!(session.plan_top1().unwrap().basis, measured);
+}
+
+#[test]
+fn a_sweep_waits_while_an_edit_is_measured_and_goes_on_afterwards() {
+    let mut session = open_sample();
+    let is_paused = |session: &Session| {
+        let jobs = session.running_jobs();
+        jobs.iter()
+            .find(|job| job.name == "Sensitivity")
+            .map(|job| job.paused)
+    };
+    session.apply(Action::RunSensitivity(SensitivityRequest {
+        protocol: Protocol::OnlyOne,
+        subject: Subject::Weights,
+        widths: vec!["8".parse().unwrap(), "4".parse().unwrap()],
+    }));
+    assert_eq!(is_paused(&session), Some(false));
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
+    assert_eq!(is_paused(&session), Some(true));
+    wait_for_result(&mut session);
+    wait_until(&mut session, "the sweep", |session| {
+        session
+            .sensitivity()
+            .is_some_and(|sweep| sweep.samples >= 32)
+    });
+    session.apply(Action::CancelJobs);
+    wait_until(&mut session, "the end of all jobs", |session| {
+        session.running_jobs().is_empty()
+    });
+    assert!(session.sensitivity().unwrap().samples >= 32);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Activations that a kernel applies to its output while it is in the cache.
+//! Activations that a kernel applies to its output while it is in a register.
 
 use rten_simd::Isa;
 use rten_simd::ops::{BitOps as _, NumOps as _};
@@ -20,51 +20,36 @@ pub enum Activation {
         /// Upper bound.
         max: f32,
     },
+    /// `x / (1 + e^−x)`, also called `SiLU` or swish.
+    Silu,
 }
 
 impl Activation {
-    /// Applies the function in place; the length is a multiple of the number of lanes. NaN stays NaN.
+    /// The function of one register. NaN stays NaN.
     #[inline(always)]
-    pub(super) fn apply<I: Isa>(self, isa: I, values: &mut [f32]) {
+    pub(super) fn of<I: Isa>(self, isa: I, x: I::F32) -> I::F32 {
         let ops = isa.f32();
         match self {
-            Self::None => {}
-            Self::Relu => {
-                let zero = ops.zero();
-                map_lanes(
-                    isa,
-                    values,
-                    #[inline(always)]
-                    |x| ops.max(zero, x),
-                );
-            }
+            Self::None => x,
+            Self::Relu => ops.max(ops.zero(), x),
             Self::LeakyRelu(slope) => {
-                let (zero, slope) = (ops.zero(), ops.splat(slope));
-                map_lanes(
-                    isa,
-                    values,
-                    #[inline(always)]
-                    |x| ops.select(ops.mul(x, slope), x, ops.lt(x, zero)),
-                );
+                ops.select(ops.mul(x, ops.splat(slope)), x, ops.lt(x, ops.zero()))
             }
-            Self::Clip { min, max } => {
-                let (min, max) = (ops.splat(min), ops.splat(max));
-                map_lanes(
-                    isa,
-                    values,
-                    #[inline(always)]
-                    |x| ops.min(max, ops.max(min, x)),
-                );
-            }
+            Self::Clip { min, max } => ops.min(ops.splat(max), ops.max(ops.splat(min), x)),
+            Self::Silu => ops.mul(x, super::exponential::sigmoid(isa, x)),
         }
     }
-}
 
-#[inline(always)]
-fn map_lanes<I: Isa>(isa: I, values: &mut [f32], function: impl Fn(I::F32) -> I::F32) {
-    let ops = isa.f32();
-    for lanes in values.chunks_exact_mut(ops.len()) {
-        let result = function(ops.load(lanes));
-        ops.store(result, lanes);
+    /// Applies the function in place; the length is a multiple of the number of lanes.
+    #[inline(always)]
+    pub(super) fn apply<I: Isa>(self, isa: I, values: &mut [f32]) {
+        if self == Self::None {
+            return;
+        }
+        let ops = isa.f32();
+        for lanes in values.chunks_exact_mut(ops.len()) {
+            let result = self.of(isa, ops.load(lanes));
+            ops.store(result, lanes);
+        }
     }
 }

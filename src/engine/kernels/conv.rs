@@ -239,7 +239,11 @@ pub(super) fn check_channels(channels: usize, expected: usize) -> Result<()> {
     bail!("input has {channels} channel{plural}, weight expects {expected}")
 }
 
-fn windows(geometry: &ConvGeometry, kernel: [usize; 2], input: [usize; 2]) -> Result<Windows> {
+pub(super) fn windows(
+    geometry: &ConvGeometry,
+    kernel: [usize; 2],
+    input: [usize; 2],
+) -> Result<Windows> {
     let Some(output) = geometry.output_size(kernel, input) else {
         bail!(
             "kernel {kernel:?} with dilations {:?} exceeds the input {input:?} with pads {:?}",
@@ -354,89 +358,10 @@ impl Samples<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, assert_sums_close, on_one_and_two_threads, values};
+    use super::super::testing::{
+        Case, Random, assert_sums_close, on_one_and_two_threads, reference, values,
+    };
     use super::*;
-
-    struct Case {
-        input: [usize; 4],
-        weight: [usize; 4],
-        geometry: ConvGeometry,
-    }
-
-    impl Case {
-        fn new(input: [usize; 4], weight: [usize; 4], geometry: ConvGeometry) -> Self {
-            Self {
-                input,
-                weight,
-                geometry,
-            }
-        }
-
-        fn random(random: &mut Random) -> Self {
-            let groups = random.choose(&[1, 1, 2, 3]);
-            let group_in = random.between(1, 20);
-            let weight = [
-                groups * random.between(1, 15),
-                group_in,
-                random.between(1, 4),
-                random.between(1, 4),
-            ];
-            let geometry = ConvGeometry {
-                strides: [random.between(1, 3), random.between(1, 3)],
-                pads: [(); 4].map(|()| random.between(0, 3)),
-                dilations: [random.between(1, 2), random.between(1, 3)],
-                groups,
-            };
-            let input = [
-                random.between(1, 3),
-                groups * group_in,
-                random.between(10, 21),
-                random.between(10, 21),
-            ];
-            Self::new(input, weight, geometry)
-        }
-    }
-
-    /// Sum and sum of magnitudes of each output, by the definition.
-    fn reference(case: &Case, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<(f64, f64)> {
-        let [batch, channels, height, width] = case.input;
-        let [out, group_in, kernel_height, kernel_width] = case.weight;
-        let ConvGeometry {
-            strides,
-            pads,
-            dilations,
-            groups,
-        } = case.geometry;
-        let Some([out_height, out_width]) = case
-            .geometry
-            .output_size([kernel_height, kernel_width], [height, width])
-        else {
-            return Vec::new();
-        };
-        let mut sums = Vec::new();
-        for (n, m, i, j) in indices([batch, out, out_height, out_width]) {
-            let mut sum = f64::from(bias[m]);
-            let mut magnitude = sum.abs();
-            for (_, c, k, l) in indices([1, group_in, kernel_height, kernel_width]) {
-                let y = (i * strides[0] + k * dilations[0]).wrapping_sub(pads[0]);
-                let x_ = (j * strides[1] + l * dilations[1]).wrapping_sub(pads[1]);
-                if y < height && x_ < width {
-                    let channel = m / (out / groups) * group_in + c;
-                    let a = x[((n * channels + channel) * height + y) * width + x_];
-                    let b = w[((m * group_in + c) * kernel_height + k) * kernel_width + l];
-                    sum += f64::from(a) * f64::from(b);
-                    magnitude += (f64::from(a) * f64::from(b)).abs();
-                }
-            }
-            sums.push((sum, magnitude));
-        }
-        sums
-    }
-
-    fn indices(shape: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
-        let [a, b, c, d] = shape;
-        (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
-    }
 
     fn check(case: &Case, random: &mut Random) -> Result<()> {
         let x = random.tensor(&case.input)?;

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::contiguous_f32;
+use super::parallel::for_each_chunk;
 use crate::quant::{ActivationQuantizer, SliceErrors};
 
 /// Elements of one task. Error sums are added in the order of the chunks, on any number of threads.
@@ -43,6 +44,14 @@ pub fn fake_quantize_observed(
     }
 }
 
+/// The error of quantizing a tensor, without the quantized tensor.
+///
+/// # Errors
+/// A tensor of another element type.
+pub fn quantization_errors(x: &Tensor, quantizer: &ActivationQuantizer) -> Result<SliceErrors> {
+    Ok(fake_quantize_observed(x, quantizer)?.1)
+}
+
 struct FakeQuantize(ActivationQuantizer);
 
 impl CustomOp1 for FakeQuantize {
@@ -53,9 +62,9 @@ impl CustomOp1 for FakeQuantize {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = contiguous_f32(storage, layout)?;
         let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
-            .for_each(|(y, x)| self.0.apply(x, y));
+        for_each_chunk(&mut y, CHUNK, |index, y| {
+            self.0.apply(&x[index * CHUNK..], y);
+        });
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 }

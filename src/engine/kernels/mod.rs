@@ -10,24 +10,28 @@
 )]
 
 mod activation;
+pub mod blocked;
 mod conv;
 mod conv_transpose;
 mod depthwise;
+mod exponential;
 mod fake_quantize;
 mod gemm;
 mod geometry;
 mod lrn;
 mod matmul;
+pub mod parallel;
 mod planes;
 mod pool;
 mod resize;
+mod scratch;
 #[cfg(test)]
 mod testing;
 
 pub use activation::Activation;
 pub use conv::{ConvWeights, conv2d};
 pub use conv_transpose::{ConvTransposeWeights, conv_transpose2d};
-pub use fake_quantize::{fake_quantize, fake_quantize_observed};
+pub use fake_quantize::{fake_quantize, fake_quantize_observed, quantization_errors};
 pub use geometry::{ConvGeometry, PoolGeometry};
 pub use lrn::{LrnParameters, lrn};
 pub use matmul::{MatMulWeights, matmul_packed};

@@ -31,7 +31,7 @@ pub(super) struct Tile {
 }
 
 /// Largest number of elements of a kernel; each of them is visited for every output.
-const MAX_KERNEL_LEN: usize = 1 << 20;
+pub(super) const MAX_KERNEL_LEN: usize = 1 << 20;
 
 /// Plans the layout of `channels` and checks that it may be allocated.
 ///

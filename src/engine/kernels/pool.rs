@@ -118,16 +118,7 @@ impl CustomOp1 for AveragePool {
         let x = contiguous_f32(storage, layout)?;
         let dims = layout.shape().dims4()?.into();
         let (mut y, shape, windows) = reduce_planes(&self.0, x, dims, Reduction::Sum, 0.0)?;
-        let [heights, widths] =
-            [0, 1].map(|axis| element_counts(&windows, axis, self.0.count_include_pad));
-        let counts: Vec<f32> = heights
-            .iter()
-            .flat_map(|height| {
-                widths
-                    .iter()
-                    .map(move |width| (height * width).max(1) as f32)
-            })
-            .collect();
+        let counts = window_counts(&windows, self.0.count_include_pad);
         y.par_chunks_exact_mut(counts.len()).for_each(|plane| {
             for (value, count) in plane.iter_mut().zip(&counts) {
                 *value /= count;
@@ -146,25 +137,8 @@ fn reduce_planes(
     padding: f32,
 ) -> Result<(Vec<f32>, Shape, Windows)> {
     let [batch, channels, height, width] = dims;
-    let output = match geometry.output_size([height, width]) {
-        Some(output) if !output.contains(&0) => output,
-        _ => bail!(
-            "window {:?} exceeds the input [{height}, {width}] with pads {:?}",
-            geometry.kernel,
-            geometry.pads
-        ),
-    };
-    if height * width == 0 {
-        bail!("input {dims:?} has no pixels");
-    }
-    let windows = Windows {
-        kernel: geometry.kernel,
-        strides: geometry.strides,
-        pads: geometry.pads,
-        dilations: geometry.dilations,
-        input: [height, width],
-        output,
-    };
+    let windows = pool_windows(geometry, [height, width])?;
+    let output = windows.output;
     let layout = planned(&windows, window_tile_width(), 1)?;
     let shape = [batch, channels, output[0], output[1]];
     let mut y = vec![0.0; checked_len(&shape)?];
@@ -174,6 +148,48 @@ fn reduce_planes(
             reduce_channel(&layout, reduction, image, padding, buffers, output);
         });
     Ok((y, Shape::from_dims(&shape), windows))
+}
+
+/// Where the windows of a pool lie in an input `[height, width]`.
+///
+/// # Errors
+/// An input without pixels, or a window that exceeds the padded input.
+pub(super) fn pool_windows(
+    geometry: &PoolGeometry,
+    [height, width]: [usize; 2],
+) -> Result<Windows> {
+    let output = match geometry.output_size([height, width]) {
+        Some(output) if !output.contains(&0) => output,
+        _ => bail!(
+            "window {:?} exceeds the input [{height}, {width}] with pads {:?}",
+            geometry.kernel,
+            geometry.pads
+        ),
+    };
+    if height * width == 0 {
+        bail!("input [{height}, {width}] has no pixels");
+    }
+    Ok(Windows {
+        kernel: geometry.kernel,
+        strides: geometry.strides,
+        pads: geometry.pads,
+        dilations: geometry.dilations,
+        input: [height, width],
+        output,
+    })
+}
+
+/// Number of window elements that count, at least 1, for each output pixel.
+pub(super) fn window_counts(windows: &Windows, include_pad: bool) -> Vec<f32> {
+    let [heights, widths] = [0, 1].map(|axis| element_counts(windows, axis, include_pad));
+    heights
+        .iter()
+        .flat_map(|height| {
+            widths
+                .iter()
+                .map(move |width| (height * width).max(1) as f32)
+        })
+        .collect()
 }
 
 /// Number of window elements that count, for each output along an axis.

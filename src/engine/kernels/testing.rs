@@ -2,6 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::ConvGeometry;
+
 /// A small deterministic generator (xorshift64*).
 pub(super) struct Random(u64);
 
@@ -81,4 +83,86 @@ pub(super) fn assert_sums_close(actual: &[f32], expected: &[(f64, f64)], context
             "{context}: element {index} is {actual}, expected {sum}"
         );
     }
+}
+
+/// A convolution of random numbers.
+pub(super) struct Case {
+    pub(super) input: [usize; 4],
+    pub(super) weight: [usize; 4],
+    pub(super) geometry: ConvGeometry,
+}
+
+impl Case {
+    pub(super) fn new(input: [usize; 4], weight: [usize; 4], geometry: ConvGeometry) -> Self {
+        Self {
+            input,
+            weight,
+            geometry,
+        }
+    }
+
+    pub(super) fn random(random: &mut Random) -> Self {
+        let groups = random.choose(&[1, 1, 2, 3]);
+        let group_in = random.between(1, 20);
+        let weight = [
+            groups * random.between(1, 15),
+            group_in,
+            random.between(1, 4),
+            random.between(1, 4),
+        ];
+        let geometry = ConvGeometry {
+            strides: [random.between(1, 3), random.between(1, 3)],
+            pads: [(); 4].map(|()| random.between(0, 3)),
+            dilations: [random.between(1, 2), random.between(1, 3)],
+            groups,
+        };
+        let input = [
+            random.between(1, 3),
+            groups * group_in,
+            random.between(10, 21),
+            random.between(10, 21),
+        ];
+        Self::new(input, weight, geometry)
+    }
+}
+
+/// Sum and sum of magnitudes of each output, by the definition.
+pub(super) fn reference(case: &Case, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<(f64, f64)> {
+    let [batch, channels, height, width] = case.input;
+    let [out, group_in, kernel_height, kernel_width] = case.weight;
+    let ConvGeometry {
+        strides,
+        pads,
+        dilations,
+        groups,
+    } = case.geometry;
+    let Some([out_height, out_width]) = case
+        .geometry
+        .output_size([kernel_height, kernel_width], [height, width])
+    else {
+        return Vec::new();
+    };
+    let mut sums = Vec::new();
+    for (n, m, i, j) in indices([batch, out, out_height, out_width]) {
+        let mut sum = f64::from(bias[m]);
+        let mut magnitude = sum.abs();
+        for (_, c, k, l) in indices([1, group_in, kernel_height, kernel_width]) {
+            let y = (i * strides[0] + k * dilations[0]).wrapping_sub(pads[0]);
+            let x_ = (j * strides[1] + l * dilations[1]).wrapping_sub(pads[1]);
+            if y < height && x_ < width {
+                let channel = m / (out / groups) * group_in + c;
+                let a = x[((n * channels + channel) * height + y) * width + x_];
+                let b = w[((m * group_in + c) * kernel_height + k) * kernel_width + l];
+                sum += f64::from(a) * f64::from(b);
+                magnitude += (f64::from(a) * f64::from(b)).abs();
+            }
+        }
+        sums.push((sum, magnitude));
+    }
+    sums
+}
+
+fn indices(shape: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    let [a, b, c, d] = shape;
+    (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
 }

@@ -1,9 +1,9 @@
 //! Access to the elements of tensors, and creation of new ones.
 
 use candle_core::{Device, Storage, StorageRef, Tensor, WithDType};
-use rayon::prelude::*;
 
 use crate::engine::error::OpError;
+use crate::engine::kernels::parallel::for_each_chunk;
 
 /// The most elements that a tensor computed from shapes in the file may have.
 pub(super) const MAX_ELEMENTS: usize = 1 << 31;
@@ -127,9 +127,7 @@ fn fill_chunks_of<T: Send>(length: usize, out: &mut [T], fill: &(dyn Fn(usize, &
     if out.len() <= length {
         fill(0, out);
     } else {
-        out.par_chunks_mut(length)
-            .enumerate()
-            .for_each(|(index, chunk)| fill(index * length, chunk));
+        for_each_chunk(out, length, |index, chunk| fill(index * length, chunk));
     }
 }
 

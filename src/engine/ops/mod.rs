@@ -4,6 +4,7 @@
 //! contiguous, and the same for any number of threads.
 
 mod binary;
+mod blocked;
 mod convolution;
 mod einsum;
 mod elements;
@@ -25,8 +26,40 @@ mod variadic;
 use candle_core::{DType, Tensor, WithDType};
 
 use super::error::OpError;
+use super::kernels::blocked::ChannelAffine;
+use super::value::Value;
 use crate::model::Op;
 use elements::Elements;
+
+/// What a batch normalisation does to each channel, from scale, bias, mean and variance.
+pub(super) fn affine_of(epsilon: f32, parameters: Vec<Tensor>) -> Option<ChannelAffine> {
+    let channels = parameters.first()?.elem_count();
+    let mut inputs = vec![None];
+    inputs.extend(parameters.into_iter().map(Some));
+    let [mean, factor, bias] =
+        normalization::affine_of_batch_norm(epsilon, channels, &Inputs(&inputs)).ok()?;
+    Some(ChannelAffine::new([&mean, &factor, &bias]))
+}
+
+/// Evaluates one operator on values, which stay in blocks where they can.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn evaluate_values(
+    op: &Op,
+    inputs: &[Option<Value>],
+    output_count: usize,
+) -> Result<Vec<Value>, OpError> {
+    if let Some(value) = blocked::evaluate(op, inputs)? {
+        return Ok(vec![value]);
+    }
+    let plain: Result<Vec<Option<Tensor>>, candle_core::Error> = inputs
+        .iter()
+        .map(|input| input.as_ref().map(Value::plain).transpose())
+        .collect();
+    let outputs = evaluate(op, &plain?, output_count)?;
+    Ok(outputs.into_iter().map(Value::from).collect())
+}
 
 /// Evaluates one operator on its inputs; `None` is an omitted optional input.
 ///

@@ -20,22 +20,7 @@ pub(super) fn batch_normalization(epsilon: f32, inputs: &Inputs<'_>) -> Result<T
         [_] => 1,
         [] => return Err(OpError::Shape("the input has rank 0".to_owned())),
     };
-    let mut parameters: [Vec<f32>; 4] = Default::default();
-    for (index, values) in (1..).zip(&mut parameters) {
-        *values = inputs.floats(index)?;
-        if values.len() != channels {
-            return Err(OpError::Shape(format!(
-                "input {index} has {} values for {channels} channels",
-                values.len()
-            )));
-        }
-    }
-    let [scale, bias, mean, variance] = &parameters;
-    let factor: Vec<f32> = scale
-        .iter()
-        .zip(variance)
-        .map(|(s, v)| (f64::from(*s) / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32)
-        .collect();
+    let [mean, factor, bias] = affine_of_batch_norm(epsilon, channels, inputs)?;
     let elements = Elements::of(&x)?;
     let source: &[f32] = elements.as_slice()?;
     let pixels: usize = x.dims().iter().skip(2).product();
@@ -48,6 +33,31 @@ pub(super) fn batch_normalization(epsilon: f32, inputs: &Inputs<'_>) -> Result<T
         }
     });
     tensor(out, x.dims())
+}
+
+/// Mean, factor and bias of every channel, from inputs 1 to 4: scale, bias, mean, variance.
+pub(super) fn affine_of_batch_norm(
+    epsilon: f32,
+    channels: usize,
+    inputs: &Inputs<'_>,
+) -> Result<[Vec<f32>; 3], OpError> {
+    let mut parameters: [Vec<f32>; 4] = Default::default();
+    for (index, values) in (1..).zip(&mut parameters) {
+        *values = inputs.floats(index)?;
+        if values.len() != channels {
+            return Err(OpError::Shape(format!(
+                "input {index} has {} values for {channels} channels",
+                values.len()
+            )));
+        }
+    }
+    let [scale, bias, mean, variance] = parameters;
+    let factor = scale
+        .iter()
+        .zip(&variance)
+        .map(|(s, v)| (f64::from(*s) / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32)
+        .collect();
+    Ok([mean, factor, bias])
 }
 
 /// Normalises over the axes from `axis` on; also returns the mean and `1/σ` if they are asked for.

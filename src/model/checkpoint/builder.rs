@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use candle_core::{Device, Tensor};
 
 use super::state_dict::StateDict;
+use crate::model::Initializer;
 use crate::model::error::LoadErrorKind;
 use crate::model::graph::{Dim, ElementType, GraphBuilder, ValueId};
 use crate::model::op::{Binary, Conv, Op, PadMode, Padding, Pool, Unary};
@@ -239,7 +240,7 @@ impl<'a> NetBuilder<'a> {
         self.graph.node(&unique, op, inputs, &output)
     }
 
-    fn tensor(&self, name: &str) -> Built<Tensor> {
+    fn tensor(&self, name: &str) -> Built<Initializer> {
         self.state.get(name).cloned().ok_or_else(|| {
             LoadErrorKind::UnknownArchitecture(format!(
                 "tensor {name:?} is missing; save the complete state dict again, or export the model to ONNX"

@@ -17,12 +17,13 @@ mod vgg;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::Tensor;
 use sha2::{Digest as _, Sha256};
 
 use self::state_dict::StateDict;
 use super::error::{LoadError, LoadErrorKind};
+use super::file_content::FileContent;
 use super::graph::{Graph, GraphBuilder, Metadata, ModelFormat};
+use super::initializer::Initializer;
 use super::onnx::{file_name, hexadecimal};
 
 /// Tensor names that an error message quotes.
@@ -52,21 +53,21 @@ pub fn read_pth(path: &Path) -> Result<Graph, LoadError> {
     read(path, ModelFormat::Pth, pth::tensors)
 }
 
-type Tensors = Result<BTreeMap<String, Tensor>, LoadErrorKind>;
+type Tensors = Result<BTreeMap<String, Initializer>, LoadErrorKind>;
 
 fn read(
     path: &Path,
     format: ModelFormat,
-    tensors: impl Fn(&[u8]) -> Tensors,
+    tensors: impl Fn(&FileContent) -> Tensors,
 ) -> Result<Graph, LoadError> {
     let graph = || {
-        let bytes = std::fs::read(path)?;
-        let state = StateDict::new(tensors(&bytes)?);
+        let content = FileContent::open(path)?;
+        let state = StateDict::new(tensors(&content)?);
         let (architecture, builder) = build(&state)?;
         let metadata = Metadata {
             name: file_name(path),
             format,
-            sha256: hexadecimal(&Sha256::digest(&bytes)),
+            sha256: hexadecimal(&content.read(|bytes| Sha256::digest(bytes))?),
             producer: None,
             opset: None,
             architecture: Some(architecture),

@@ -1,15 +1,18 @@
 //! Tensors of a PyTorch checkpoint: a zip archive of a pickle and one file per storage.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read as _};
+use std::io::{self, Cursor};
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
+use prost::bytes::Bytes;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{Object, ObjectId, Pickle};
 use super::{EXPORT_HINT, Tensors};
 use crate::model::error::LoadErrorKind;
+use crate::model::file_content::FileContent;
+use crate::model::{ElementType, Initializer};
 
 /// Keys under which training scripts keep the state dict, in the order in which they are tried.
 const STATE_DICT_KEYS: [&str; 7] = [
@@ -59,6 +62,17 @@ impl Element {
         }
     }
 
+    /// `None` for what is left out.
+    fn float_type(self) -> Option<ElementType> {
+        match self {
+            Self::F32 => Some(ElementType::F32),
+            Self::F64 => Some(ElementType::F64),
+            Self::F16 => Some(ElementType::F16),
+            Self::BF16 => Some(ElementType::BF16),
+            Self::NotFloat => None,
+        }
+    }
+
     fn size_bytes(self) -> usize {
         match self {
             Self::F64 => 8,
@@ -80,14 +94,15 @@ impl Element {
 }
 
 /// Floating-point tensors as `F32`; counters and masks of other types are left out.
-pub(super) fn tensors(bytes: &[u8]) -> Tensors {
+pub(super) fn tensors(content: &FileContent) -> Tensors {
+    let bytes = content.bytes();
     if bytes.starts_with(&LEGACY_START) {
         return malformed(
             "it was written by PyTorch before 1.6 or without zip; load and save it again: \
              torch.save(torch.load(\"x.th\"), \"x.pth\")",
         );
     }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).or_else(|error| {
+    let mut archive = ZipArchive::new(Cursor::new(bytes.as_ref())).or_else(|error| {
         malformed(format!(
             "{error}; save the state dict again: torch.save(model.state_dict(), \"x.pth\")"
         ))
@@ -103,11 +118,11 @@ pub(super) fn tensors(bytes: &[u8]) -> Tensors {
         );
     };
     let folder = pickle_name.trim_end_matches("data.pkl");
-    let order = entry(&mut archive, &format!("{folder}byteorder"), bytes.len());
-    if order.is_ok_and(|order| order == b"big") {
+    let order = entry(&mut archive, bytes, &format!("{folder}byteorder"));
+    if order.is_ok_and(|order| order == "big") {
         return malformed("it is big-endian; save it again on a little-endian computer");
     }
-    let pickle = entry(&mut archive, &pickle_name, bytes.len())?;
+    let pickle = entry(&mut archive, bytes, &pickle_name)?;
     let pickle = Pickle::read(&pickle)
         .or_else(|error| malformed(format!("data.pkl: {error}; save the state dict again")))?;
     let infos = tensor_infos(&pickle)?;
@@ -120,8 +135,8 @@ pub(super) fn tensors(bytes: &[u8]) -> Tensors {
         }
         let storage = entry(
             &mut archive,
+            bytes,
             &format!("{folder}data/{}", info.storage),
-            bytes.len(),
         )?;
         let Some(left) = budget.checked_sub(storage.len()) else {
             return malformed(
@@ -129,7 +144,14 @@ pub(super) fn tensors(bytes: &[u8]) -> Tensors {
             );
         };
         budget = left;
-        let values = gather(&info, &storage).ok_or_else(|| LoadErrorKind::Malformed {
+        let in_order = elements_in_order(&info, &storage)
+            .zip(info.element.float_type())
+            .and_then(|(elements, element_type)| {
+                let shape = info.shape.clone();
+                Initializer::stored(content.part(elements), element_type, shape)
+            });
+        let tensor = in_order.or_else(|| gather(&info, &storage).map(Initializer::from));
+        let tensor = tensor.ok_or_else(|| LoadErrorKind::Malformed {
             format: "PyTorch zip checkpoint",
             reason: format!(
                 "tensor {name:?} of shape {:?} does not fit its storage of {} bytes; save the state dict again",
@@ -137,8 +159,6 @@ pub(super) fn tensors(bytes: &[u8]) -> Tensors {
                 storage.len()
             ),
         })?;
-        let tensor = Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)
-            .or_else(|error| malformed(format!("tensor {name:?}: {error}; save it again")))?;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
@@ -151,23 +171,31 @@ fn malformed<T>(reason: impl Into<String>) -> Result<T, LoadErrorKind> {
     })
 }
 
-/// Bytes of a file of the archive, which must be stored without compression, as PyTorch does.
+/// A file of the archive `bytes`, checked but not copied.
+///
+/// It must be stored without compression, as PyTorch does.
 fn entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
+    bytes: &Bytes,
     name: &str,
-    file_bytes: usize,
-) -> Result<Vec<u8>, LoadErrorKind> {
+) -> Result<Bytes, LoadErrorKind> {
     let again = "save the state dict again: torch.save(model.state_dict(), \"x.pth\")";
-    let mut file = archive
-        .by_name(name)
-        .or_else(|error| malformed(format!("{name:?} in the archive: {error}; {again}")))?;
-    if file.compression() != CompressionMethod::Stored || file.size() > file_bytes as u64 {
+    let cut_off = || malformed(format!("{name:?} in the archive is cut off; {again}"));
+    let found = archive.by_name(name);
+    let mut file =
+        found.or_else(|error| malformed(format!("{name:?} in the archive: {error}; {again}")))?;
+    if file.compression() != CompressionMethod::Stored {
         return malformed(format!("{name:?} in the archive is compressed; {again}"));
     }
-    let mut data = Vec::new();
-    match file.read_to_end(&mut data) {
-        Ok(_) => Ok(data),
-        Err(error) => malformed(format!("{name:?} in the archive: {error}; {again}")),
+    let Some(start) = file.data_start() else {
+        return cut_off();
+    };
+    // Reading to the end compares the checksum.
+    let length = io::copy(&mut file, &mut io::sink())
+        .or_else(|error| malformed(format!("{name:?} in the archive: {error}; {again}")))?;
+    match start.checked_add(length) {
+        Some(end) if end <= bytes.len() as u64 => Ok(bytes.slice(start as usize..end as usize)),
+        _ => cut_off(),
     }
 }
 
@@ -276,8 +304,24 @@ fn tensor_info(pickle: &Pickle, arguments: &[ObjectId]) -> Result<TensorInfo, St
     })
 }
 
+/// The bytes of a tensor whose elements lie in row-major order without a gap, if they do.
+fn elements_in_order(info: &TensorInfo, storage: &Bytes) -> Option<Bytes> {
+    let mut count = 1usize;
+    for (length, stride) in info.shape.iter().zip(&info.strides).rev() {
+        if *length != 1 && *stride != count {
+            return None;
+        }
+        count = count.checked_mul(*length)?;
+    }
+    let size = info.element.size_bytes();
+    let begin = info.offset.checked_mul(size)?;
+    let end = begin.checked_add(count.checked_mul(size)?)?;
+    let whole = info.shape.len() == info.strides.len() && end <= storage.len();
+    whole.then(|| storage.slice(begin..end))
+}
+
 /// Elements of a tensor in row-major order; `None` if they are not all in the storage.
-fn gather(info: &TensorInfo, storage: &[u8]) -> Option<Vec<f32>> {
+fn gather(info: &TensorInfo, storage: &[u8]) -> Option<Tensor> {
     let size = info.element.size_bytes();
     let in_storage = storage.len() / size;
     let count = info
@@ -310,5 +354,55 @@ fn gather(info: &TensorInfo, storage: &[u8]) -> Option<Vec<f32>> {
             *index = 0;
         }
     }
-    Some(values)
+    Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(offset: usize, shape: &[usize], strides: &[usize]) -> TensorInfo {
+        TensorInfo {
+            storage: "0".to_owned(),
+            element: Element::F32,
+            offset,
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+        }
+    }
+
+    #[test]
+    fn only_elements_in_order_stay_in_the_file() {
+        let storage: Bytes = (0..12u8).flat_map(|n| f32::from(n).to_le_bytes()).collect();
+        // Offset, shape, strides, and the elements if the tensor is a part of its storage as it lies.
+        type Case<'a> = (usize, &'a [usize], &'a [usize], Option<&'a [f32]>);
+        let cases: [Case<'_>; 10] = [
+            (0, &[2, 3], &[3, 1], Some(&[0., 1., 2., 3., 4., 5.])),
+            (4, &[2, 1, 2], &[2, 7, 1], Some(&[4., 5., 6., 7.])),
+            (11, &[], &[], Some(&[11.])),
+            (0, &[3, 2], &[1, 3], None),
+            (0, &[2, 2], &[4, 1], None),
+            (0, &[2, 2], &[0, 1], None),
+            (8, &[5], &[1], None),
+            (0, &[2, 2], &[1], None),
+            (usize::MAX, &[2], &[1], None),
+            (0, &[usize::MAX, 2], &[2, 1], None),
+        ];
+        for (offset, shape, strides, expected) in cases {
+            let info = info(offset, shape, strides);
+            let elements = elements_in_order(&info, &storage);
+            let floats = elements.map(|bytes| {
+                let words = bytes.as_chunks::<4>().0.iter();
+                words
+                    .map(|word| f32::from_le_bytes(*word))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(floats.as_deref(), expected, "{info:?}");
+            if let Some(expected) = expected {
+                let gathered = gather(&info, &storage).unwrap();
+                let gathered: Vec<f32> = gathered.flatten_all().unwrap().to_vec1().unwrap();
+                assert_eq!(gathered, expected, "{info:?}");
+            }
+        }
+    }
 }

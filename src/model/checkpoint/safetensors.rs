@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 use super::Tensors;
 use crate::model::error::LoadErrorKind;
+use crate::model::file_content::FileContent;
+use crate::model::{ElementType, Initializer};
 
 /// Floating-point tensors as `F32`; counters and masks of other types are left out.
-pub(super) fn tensors(bytes: &[u8]) -> Tensors {
+pub(super) fn tensors(content: &FileContent) -> Tensors {
+    let bytes = content.bytes();
     let file = SafeTensors::deserialize(bytes).map_err(|error| {
         malformed(format!(
             "{error}; the file is damaged or cut off, download or save it again"
@@ -18,11 +19,18 @@ pub(super) fn tensors(bytes: &[u8]) -> Tensors {
     })?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
-        let Some(values) = float_values(view.dtype(), view.data()) else {
+        let Some(element_type) = float_type(view.dtype()) else {
             continue;
         };
-        let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
-            .map_err(|error| malformed(format!("tensor {name:?}: {error}; save the file again")))?;
+        let part = content.part(bytes.slice_ref(view.data()));
+        let tensor =
+            Initializer::stored(part, element_type, view.shape().to_vec()).ok_or_else(|| {
+                malformed(format!(
+                    "tensor {name:?} of shape {:?} does not fit its {} bytes; save the file again",
+                    view.shape(),
+                    view.data().len()
+                ))
+            })?;
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(tensors)
@@ -35,23 +43,12 @@ fn malformed(reason: String) -> LoadErrorKind {
     }
 }
 
-fn float_values(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
-    let values = match dtype {
-        Dtype::F32 => words(data).map(f32::from_le_bytes).collect(),
-        Dtype::F64 => words(data)
-            .map(|word| f64::from_le_bytes(word) as f32)
-            .collect(),
-        Dtype::F16 => words(data)
-            .map(|word| f16::from_le_bytes(word).to_f32())
-            .collect(),
-        Dtype::BF16 => words(data)
-            .map(|word| bf16::from_le_bytes(word).to_f32())
-            .collect(),
-        _ => return None,
-    };
-    Some(values)
-}
-
-fn words<const BYTES: usize>(data: &[u8]) -> impl Iterator<Item = [u8; BYTES]> {
-    data.as_chunks::<BYTES>().0.iter().copied()
+fn float_type(dtype: Dtype) -> Option<ElementType> {
+    match dtype {
+        Dtype::F32 => Some(ElementType::F32),
+        Dtype::F64 => Some(ElementType::F64),
+        Dtype::F16 => Some(ElementType::F16),
+        Dtype::BF16 => Some(ElementType::BF16),
+        _ => None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use crate::model::Initializer;
 
 /// Prefixes that wrappers put in front of every name.
 const WRAPPER_PREFIXES: [&str; 3] = ["module.", "model.", "state_dict."];
@@ -10,12 +10,12 @@ const WRAPPER_PREFIXES: [&str; 3] = ["module.", "model.", "state_dict."];
 /// Floating-point tensors by name, all as `F32`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateDict {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Initializer>,
 }
 
 impl StateDict {
     /// Takes the tensors and drops prefixes that all names share (`module.` of `DataParallel`, …).
-    pub(crate) fn new(tensors: BTreeMap<String, Tensor>) -> Self {
+    pub(crate) fn new(tensors: BTreeMap<String, Initializer>) -> Self {
         let mut tensors = tensors;
         while let Some(prefix) = shared_prefix(&tensors) {
             tensors = tensors
@@ -29,7 +29,7 @@ impl StateDict {
         Self { tensors }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Initializer> {
         self.tensors.get(name)
     }
 
@@ -39,7 +39,7 @@ impl StateDict {
 
     /// Shape of a tensor; `None` if it is absent.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(Tensor::dims)
+        self.tensors.get(name).map(Initializer::dims)
     }
 
     /// Shape of the weight of a convolution over pictures, `[out, in / groups, kh, kw]`.
@@ -76,7 +76,7 @@ impl StateDict {
     }
 }
 
-fn shared_prefix(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
+fn shared_prefix(tensors: &BTreeMap<String, Initializer>) -> Option<&'static str> {
     WRAPPER_PREFIXES.into_iter().find(|prefix| {
         !tensors.is_empty()
             && tensors
@@ -87,7 +87,7 @@ fn shared_prefix(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
 
     use super::*;
 
@@ -95,7 +95,7 @@ mod tests {
         let zero = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
         let tensors = names
             .iter()
-            .map(|name| ((*name).to_owned(), zero.clone()))
+            .map(|name| ((*name).to_owned(), zero.clone().into()))
             .collect();
         StateDict::new(tensors).names().map(str::to_owned).collect()
     }
@@ -112,7 +112,7 @@ mod tests {
     fn modules_are_counted_up_to_the_first_gap() {
         let zero = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
         let names = ["layer1.0.a", "layer1.1.a", "layer1.10.a", "layer2.3.a"];
-        let tensors = names.map(|name| (name.to_owned(), zero.clone()));
+        let tensors = names.map(|name| (name.to_owned(), zero.clone().into()));
         let state = StateDict::new(tensors.into_iter().collect());
         assert_eq!(state.count_modules("layer1."), 2);
         assert_eq!(state.count_modules("layer2."), 0);

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::*;
 use crate::model::graph::Dim;
@@ -11,14 +11,14 @@ use crate::model::shape_inference::infer_shapes;
 /// A state dict of zeros that take no memory.
 #[derive(Default)]
 struct Synthetic {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Initializer>,
 }
 
 impl Synthetic {
     fn put(&mut self, name: &str, shape: &[usize]) -> &mut Self {
         let zero = Tensor::zeros((), DType::F32, &Device::Cpu).unwrap();
         self.tensors
-            .insert(name.to_owned(), zero.broadcast_as(shape).unwrap());
+            .insert(name.to_owned(), zero.broadcast_as(shape).unwrap().into());
         self
     }
 

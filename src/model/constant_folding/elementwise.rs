@@ -22,7 +22,6 @@ pub(super) fn cast(x: &Tensor, to: ElementType, inputs: &Inputs<'_>) -> Option<T
         (DType::F32, ElementType::Bool) => mapped(x, |v: f32| u8::from(v != 0.0)),
         (DType::I64, ElementType::Bool) => mapped(x, |v: i64| u8::from(v != 0)),
         (DType::U8, ElementType::Bool) => Some(x.clone()),
-        (DType::F32, _) if to.is_float() => Some(x.clone()),
         (DType::I64, _) if to.is_float() => mapped(x, |v: i64| v as f32),
         (DType::U8, _) if to.is_float() => mapped(x, |v: u8| f32::from(v)),
         (DType::F32, _) => mapped(x, |v: f32| wrapped(v as i64, to)),

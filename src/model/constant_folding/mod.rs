@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Dim, ElementType, Graph, GraphBuilder, GraphError, Node, Op, Scalar, Unary, ValueId};
+use super::{
+    Dim, ElementType, Graph, GraphBuilder, GraphError, Initializer, Node, Op, Scalar, Unary,
+    ValueId,
+};
 
 /// Most elements that folding creates in one graph.
 const ELEMENT_BUDGET: usize = 64 << 20;
@@ -53,7 +56,7 @@ pub(super) fn fold_constants(graph: Graph) -> Result<Graph, GraphError> {
     builder.finish(metadata)
 }
 
-fn set_constant(builder: &mut GraphBuilder, id: ValueId, tensor: Tensor, op: &Op) {
+fn set_constant(builder: &mut GraphBuilder, id: ValueId, tensor: Initializer, op: &Op) {
     let value = &mut builder.values[id.index()];
     value.shape = Some(tensor.dims().iter().copied().map(Dim::Fixed).collect());
     value.element_type = match (op, tensor.dtype()) {
@@ -113,15 +116,16 @@ fn folded(
     builder: &GraphBuilder,
     known: &KnownLengths,
     budget: usize,
-) -> Option<Vec<Tensor>> {
+) -> Option<Vec<Initializer>> {
     if let Some(lengths) = folded_lengths(node, builder, known) {
-        return Some(vec![lengths]);
+        return Some(vec![lengths.into()]);
     }
     let constant = |id: &Option<ValueId>| match id {
         None => Some(None),
         Some(id) => builder.initializers.get(id).map(Some),
     };
-    let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(constant).collect::<Option<_>>()?;
+    let inputs: Vec<Option<&Initializer>> =
+        node.inputs.iter().map(constant).collect::<Option<_>>()?;
     let inputs = Inputs { inputs, budget };
     let results = evaluated(&node.op, &inputs, node.outputs.len())?;
     (results.len() == node.outputs.len()).then_some(results)
@@ -156,30 +160,36 @@ fn folded_lengths(node: &Node, builder: &GraphBuilder, known: &KnownLengths) -> 
 
 /// Constant inputs of a node, and how many elements its outputs may have.
 struct Inputs<'a> {
-    inputs: Vec<Option<&'a Tensor>>,
+    inputs: Vec<Option<&'a Initializer>>,
     budget: usize,
 }
 
 impl<'a> Inputs<'a> {
-    fn get(&self, index: usize) -> Option<&'a Tensor> {
+    /// An input whose elements need not be read.
+    fn initializer(&self, index: usize) -> Option<&'a Initializer> {
         self.inputs.get(index).copied().flatten()
+    }
+
+    fn get(&self, index: usize) -> Option<&'a Tensor> {
+        self.initializer(index)?.tensor().ok()
     }
 
     /// All inputs, if none is omitted.
     fn all(&self) -> Option<Vec<&'a Tensor>> {
-        self.inputs.iter().copied().collect()
+        let tensor = |input: Option<&'a Initializer>| input?.tensor().ok();
+        self.inputs.iter().copied().map(tensor).collect()
     }
 
     /// The elements of an integer input.
     fn integers(&self, index: usize) -> Option<Vec<i64>> {
-        movement::integers(self.get(index)?)
+        movement::integers(self.initializer(index)?)
     }
 
     /// The elements of an optional integer input, or `default` if it is omitted.
     fn integers_or(&self, index: usize, default: impl FnOnce() -> Vec<i64>) -> Option<Vec<i64>> {
-        match self.get(index) {
+        match self.initializer(index) {
             None => Some(default()),
-            Some(tensor) => movement::integers(tensor),
+            Some(initializer) => movement::integers(initializer),
         }
     }
 
@@ -190,23 +200,33 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn evaluated(op: &Op, inputs: &Inputs<'_>, outputs: usize) -> Option<Vec<Tensor>> {
-    let x = inputs.get(0);
+fn evaluated(op: &Op, inputs: &Inputs<'_>, outputs: usize) -> Option<Vec<Initializer>> {
+    let x = inputs.initializer(0);
     // Views of the same elements cost nothing; everything else is paid for.
-    let result = match op {
+    let view = match op {
         Op::Identity => x?.clone(),
+        Op::Cast { to } if x?.dtype() == DType::F32 && to.is_float() => x?.clone(),
         Op::Flatten { axis } => movement::flatten(x?, *axis)?,
         Op::Reshape { allow_zero } => movement::reshape(x?, &inputs.integers(1)?, *allow_zero)?,
         Op::Squeeze => movement::squeeze(inputs)?,
         Op::Unsqueeze => movement::unsqueeze(x?, &inputs.integers(1)?)?,
+        _ => return computed(op, inputs, outputs),
+    };
+    Some(vec![view])
+}
+
+fn computed(op: &Op, inputs: &Inputs<'_>, outputs: usize) -> Option<Vec<Initializer>> {
+    let x = || inputs.get(0);
+    let result = match op {
         Op::Shape { start, end } => {
-            let dims: Vec<i64> = x?.dims().iter().map(|dim| *dim as i64).collect();
+            let x = inputs.initializer(0)?;
+            let dims: Vec<i64> = x.dims().iter().map(|dim| *dim as i64).collect();
             let range = movement::shape_range(dims.len(), *start, *end);
             Tensor::new(dims.get(range)?, &Device::Cpu).ok()?
         }
         Op::Binary(op) => elementwise::binary(*op, inputs)?,
-        Op::Cast { to } => elementwise::cast(x?, *to, inputs)?,
-        Op::Unary(op) => elementwise::unary(*op, x?, inputs)?,
+        Op::Cast { to } => elementwise::cast(x()?, *to, inputs)?,
+        Op::Unary(op) => elementwise::unary(*op, x()?, inputs)?,
         Op::Variadic(op) => elementwise::variadic(*op, inputs)?,
         Op::Where => elementwise::select(inputs)?,
         Op::Concat { axis } => movement::concat(inputs, *axis)?,
@@ -215,12 +235,15 @@ fn evaluated(op: &Op, inputs: &Inputs<'_>, outputs: usize) -> Option<Vec<Tensor>
         Op::Gather { axis } => movement::gather(inputs, *axis)?,
         Op::Range => range(inputs)?,
         Op::Slice => movement::slice(inputs)?,
-        Op::Split { axis } => return movement::split(inputs, *axis, outputs),
+        Op::Split { axis } => {
+            let parts = movement::split(inputs, *axis, outputs)?;
+            return Some(parts.into_iter().map(Initializer::from).collect());
+        }
         Op::Tile => movement::tile(inputs)?,
         Op::Transpose { perm } => movement::transpose(inputs, perm.as_deref())?,
         _ => return None,
     };
-    Some(vec![result])
+    Some(vec![result.into()])
 }
 
 fn constant_of_shape(inputs: &Inputs<'_>, value: Scalar) -> Option<Tensor> {

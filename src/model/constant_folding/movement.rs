@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Inputs;
+use super::{Initializer, Inputs};
 
 /// The elements of an integer tensor.
-pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    (tensor.dtype() == DType::I64).then_some(())?;
+pub(super) fn integers(initializer: &Initializer) -> Option<Vec<i64>> {
+    (initializer.dtype() == DType::I64).then_some(())?;
+    let tensor = initializer.tensor().ok()?;
     tensor.flatten_all().ok()?.to_vec1().ok()
 }
 
@@ -44,7 +45,7 @@ pub(super) fn steps(start: i128, limit: i128, delta: i128) -> Option<i128> {
     }
 }
 
-pub(super) fn flatten(x: &Tensor, axis: i64) -> Option<Tensor> {
+pub(super) fn flatten(x: &Initializer, axis: i64) -> Option<Initializer> {
     let rank = x.rank();
     let axis = if axis == rank as i64 {
         rank
@@ -52,14 +53,10 @@ pub(super) fn flatten(x: &Tensor, axis: i64) -> Option<Tensor> {
         position(axis, rank)?
     };
     let (outer, inner) = x.dims().split_at(axis);
-    x.reshape((
-        outer.iter().product::<usize>(),
-        inner.iter().product::<usize>(),
-    ))
-    .ok()
+    x.reshaped(vec![outer.iter().product(), inner.iter().product()])
 }
 
-pub(super) fn reshape(x: &Tensor, shape: &[i64], allow_zero: bool) -> Option<Tensor> {
+pub(super) fn reshape(x: &Initializer, shape: &[i64], allow_zero: bool) -> Option<Initializer> {
     let mut dims = Vec::with_capacity(shape.len());
     let mut unknown = None;
     for (axis, length) in shape.iter().enumerate() {
@@ -76,12 +73,12 @@ pub(super) fn reshape(x: &Tensor, shape: &[i64], allow_zero: bool) -> Option<Ten
         let known = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim))?;
         dims[axis] = x.elem_count().checked_div(known)?;
     }
-    x.reshape(dims).ok()
+    x.reshaped(dims)
 }
 
 /// Without axes, every axis of length 1 is removed.
-pub(super) fn squeeze(inputs: &Inputs<'_>) -> Option<Tensor> {
-    let x = inputs.get(0)?;
+pub(super) fn squeeze(inputs: &Inputs<'_>) -> Option<Initializer> {
+    let x = inputs.initializer(0)?;
     let ones = || {
         let axes = (0i64..).zip(x.dims()).filter(|(_, length)| **length == 1);
         axes.map(|(axis, _)| axis).collect()
@@ -91,11 +88,10 @@ pub(super) fn squeeze(inputs: &Inputs<'_>) -> Option<Tensor> {
         .map(|axis| position(axis, x.rank()))
         .collect::<Option<_>>()?;
     let kept = (0..x.rank()).filter(|axis| !removed.contains(axis));
-    x.reshape(kept.map(|axis| x.dims()[axis]).collect::<Vec<_>>())
-        .ok()
+    x.reshaped(kept.map(|axis| x.dims()[axis]).collect())
 }
 
-pub(super) fn unsqueeze(x: &Tensor, axes: &[i64]) -> Option<Tensor> {
+pub(super) fn unsqueeze(x: &Initializer, axes: &[i64]) -> Option<Initializer> {
     let rank = x.rank() + axes.len();
     let added: Vec<usize> = axes
         .iter()
@@ -111,7 +107,7 @@ pub(super) fn unsqueeze(x: &Tensor, axes: &[i64]) -> Option<Tensor> {
             }
         })
         .collect::<Option<_>>()?;
-    x.reshape(dims).ok()
+    x.reshaped(dims)
 }
 
 pub(super) fn concat(inputs: &Inputs<'_>, axis: i64) -> Option<Tensor> {
@@ -129,7 +125,7 @@ pub(super) fn split(inputs: &Inputs<'_>, axis: i64, parts: usize) -> Option<Vec<
     inputs.affordable(x.dims().to_vec())?;
     let axis = position(axis, x.rank())?;
     let length = x.dims()[axis];
-    let lengths: Vec<usize> = if inputs.get(1).is_some() {
+    let lengths: Vec<usize> = if inputs.initializer(1).is_some() {
         let lengths = inputs.integers(1)?.into_iter().map(usize::try_from);
         lengths.collect::<Result<_, _>>().ok()?
     } else {
@@ -151,7 +147,7 @@ pub(super) fn split(inputs: &Inputs<'_>, axis: i64, parts: usize) -> Option<Vec<
 
 pub(super) fn gather(inputs: &Inputs<'_>, axis: i64) -> Option<Tensor> {
     let x = inputs.get(0)?;
-    let indices = inputs.get(1)?;
+    let indices = inputs.initializer(1)?;
     let axis = position(axis, x.rank())?;
     let length = x.dims()[axis];
     let picked: Vec<usize> = integers(indices)?

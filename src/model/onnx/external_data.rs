@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use prost::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::proto::StringStringEntryProto;
 use crate::model::error::LoadErrorKind;
+use crate::model::file_content::FileContent;
 
-/// The files beside a model that its tensors refer to, each read once.
+/// The files beside a model that its tensors refer to, each opened once.
 #[derive(Debug)]
 pub(crate) struct ExternalData {
     folder: PathBuf,
-    files: BTreeMap<String, Bytes>,
+    files: BTreeMap<String, FileContent>,
 }
 
 impl ExternalData {
-    /// Data beside a model in `folder`; nothing is read yet.
+    /// Data beside a model in `folder`; nothing is opened yet.
     pub(crate) fn in_folder(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -33,7 +34,7 @@ impl ExternalData {
     pub(crate) fn bytes(
         &mut self,
         entries: &[StringStringEntryProto],
-    ) -> Result<Bytes, LoadErrorKind> {
+    ) -> Result<FileContent, LoadErrorKind> {
         let entry = |key: &str| {
             let found = entries.iter().find(|entry| entry.key == key);
             found.map(|entry| entry.value.as_str())
@@ -49,32 +50,37 @@ impl ExternalData {
         let start = number("offset")?.unwrap_or(0);
         let length = number("length")?;
         let file = self.file(location)?;
+        let bytes = file.bytes();
         let end = match length {
             Some(length) => start.checked_add(length),
-            None => Some(file.len()),
+            None => Some(bytes.len()),
         };
         match end {
-            Some(end) if start <= end && end <= file.len() => Ok(file.slice(start..end)),
+            Some(end) if start <= end && end <= bytes.len() => {
+                Ok(file.part(bytes.slice(start..end)))
+            }
             _ => Err(malformed(format!(
                 "external data {location:?} has {} bytes, but the tensor starts at {start} and has {length:?}; the file is cut off, download it again",
-                file.len()
+                bytes.len()
             ))),
         }
     }
 
     /// Adds the content of every file, in the order of their names, to a hash.
-    pub(crate) fn hash_into(&self, hasher: &mut Sha256) {
-        for content in self.files.values() {
-            hasher.update(content);
-        }
+    ///
+    /// # Errors
+    /// Another program wrote to a file in the meantime.
+    pub(crate) fn hash_into(&self, hasher: &mut Sha256) -> io::Result<()> {
+        let mut files = self.files.values();
+        files.try_for_each(|content| content.read(|bytes| hasher.update(bytes)))
     }
 
-    fn file(&mut self, location: &str) -> Result<Bytes, LoadErrorKind> {
+    fn file(&mut self, location: &str) -> Result<FileContent, LoadErrorKind> {
         if let Some(content) = self.files.get(location) {
             return Ok(content.clone());
         }
         let path = self.resolved(location)?;
-        let content = Bytes::from(fs::read(path)?);
+        let content = FileContent::open(&path)?;
         self.files.insert(location.to_owned(), content.clone());
         Ok(content)
     }

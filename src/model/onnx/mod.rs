@@ -21,13 +21,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
-use prost::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use self::external_data::ExternalData;
 use self::proto::ModelProto;
 use self::reader::GraphReader;
 use super::error::{LoadError, LoadErrorKind};
+use super::file_content::FileContent;
 use super::{Graph, Metadata, ModelFormat};
 
 /// Oldest opset whose operators are read.
@@ -49,15 +49,13 @@ pub fn read_onnx(path: &Path) -> Result<Graph, LoadError> {
             malformed("the path is not a file; choose the .onnx file itself"),
         ));
     }
-    let bytes = Bytes::from(fs::read(path).map_err(not_readable)?);
-    read_bytes(bytes, path)
+    let content = FileContent::open(path).map_err(not_readable)?;
+    read_content(&content, path)
 }
 
 /// Reads the content of an ONNX file whose path is `path`.
-fn read_bytes(bytes: Bytes, path: &Path) -> Result<Graph, LoadError> {
-    let mut hasher = Sha256::new();
-    hasher.update(&bytes);
-    let model = ModelProto::decode(bytes).map_err(|error| {
+fn read_content(content: &FileContent, path: &Path) -> Result<Graph, LoadError> {
+    let mut model = ModelProto::decode(content.bytes().clone()).map_err(|error| {
         let reason =
             format!("{error}; the file is damaged or cut off, download or export it again");
         LoadError::new(path, malformed(&reason))
@@ -68,25 +66,35 @@ fn read_bytes(bytes: Bytes, path: &Path) -> Result<Graph, LoadError> {
         kind,
     };
     let opset = default_opset(&model).map_err(|kind| LoadError::new(path, kind))?;
-    let graph = model.graph.as_ref().filter(|graph| !graph.node.is_empty());
-    let graph = graph.ok_or_else(|| {
+    let graph = model.graph.take().filter(|graph| !graph.node.is_empty());
+    let mut graph = graph.ok_or_else(|| {
         let reason = "it has no nodes; choose a file that was written by an ONNX exporter";
         LoadError::new(path, malformed(reason))
     })?;
     let mut external = ExternalData::in_folder(folder_of(path));
-    let reader = GraphReader::new(&model, graph, opset.min(NEWEST_OPSET), &mut external);
-    let builder = reader.read().map_err(at_fault)?;
-    external.hash_into(&mut hasher);
+    let tensors = std::mem::take(&mut graph.initializer);
+    let opset_read = opset.min(NEWEST_OPSET);
+    let reader = GraphReader::new(&model, &graph, opset_read, content, &mut external);
+    let builder = reader.read(tensors).map_err(at_fault)?;
+    let sha256 = sha256(content, &external).map_err(|error| LoadError::new(path, error))?;
     let metadata = Metadata {
         name: file_name(path),
         format: ModelFormat::Onnx,
-        sha256: hexadecimal(&hasher.finalize()),
+        sha256,
         producer: producer(&model),
         opset: Some(opset),
         architecture: None,
     };
     let graph = builder.finish(metadata);
     graph.map_err(|error| LoadError::new(path, error))
+}
+
+/// Hash of the file and of those beside it, which must still be what was read.
+fn sha256(content: &FileContent, external: &ExternalData) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    content.read(|bytes| hasher.update(bytes))?;
+    external.hash_into(&mut hasher)?;
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 /// Name of the tensor or node at fault, and what is wrong with it.

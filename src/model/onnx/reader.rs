@@ -8,7 +8,10 @@ use super::ops::{self, NodeReader, ReadNode, read_op};
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::tensor::{TensorError, element_type, read_tensor};
 use super::{Fault, is_default_domain, malformed, names};
-use crate::model::{Dim, ElementType, GraphBuilder, GraphError, GraphErrorKind, Node, Op, ValueId};
+use crate::model::file_content::FileContent;
+use crate::model::{
+    Dim, ElementType, GraphBuilder, GraphError, GraphErrorKind, Initializer, Node, Op, ValueId,
+};
 
 /// Fills a builder from the graph of a file.
 #[derive(Debug)]
@@ -16,38 +19,41 @@ pub(super) struct GraphReader<'a> {
     graph: &'a GraphProto,
     opset: i64,
     has_functions: bool,
+    content: &'a FileContent,
     external: &'a mut ExternalData,
     builder: GraphBuilder,
     node_names: BTreeSet<String>,
 }
 
 impl<'a> GraphReader<'a> {
-    /// A reader of the model's `graph`, whose operators are those of `opset`.
+    /// A reader of the graph of `model`, whose operators are those of `opset` and whose file holds `content`.
     pub(super) fn new(
         model: &ModelProto,
         graph: &'a GraphProto,
         opset: i64,
+        content: &'a FileContent,
         external: &'a mut ExternalData,
     ) -> Self {
         Self {
             graph,
             opset,
             has_functions: !model.functions.is_empty(),
+            content,
             external,
             builder: GraphBuilder::new(),
             node_names: BTreeSet::new(),
         }
     }
 
-    /// Reads all of the graph; the edges are not checked yet.
-    pub(super) fn read(mut self) -> Result<GraphBuilder, Fault> {
+    /// Reads all of the graph and its `tensors`; the edges are not checked yet.
+    pub(super) fn read(mut self, tensors: Vec<TensorProto>) -> Result<GraphBuilder, Fault> {
         let graph = self.graph;
         let names = names::node_names(&graph.node);
         self.node_names.extend(names.iter().cloned());
-        self.register_names();
+        self.register_names(&tensors);
         self.declare_types();
-        self.initializers()?;
-        self.inputs()?;
+        self.inputs(&tensors)?;
+        self.initializers(tensors)?;
         let nodes: Vec<_> = graph.node.iter().zip(names).collect();
         // Constants first, so that the other nodes can look at them wherever they stand.
         for (proto, name) in &nodes {
@@ -71,10 +77,10 @@ impl<'a> GraphReader<'a> {
     }
 
     /// Claims every name of the file before new ones are invented.
-    fn register_names(&mut self) {
+    fn register_names(&mut self, tensors: &[TensorProto]) {
         let graph = self.graph;
         let declared = graph.input.iter().map(|input| &input.name);
-        let constants = graph.initializer.iter().map(|tensor| &tensor.name);
+        let constants = tensors.iter().map(|tensor| &tensor.name);
         for name in declared.chain(constants) {
             self.builder.value(name);
         }
@@ -97,21 +103,22 @@ impl<'a> GraphReader<'a> {
         }
     }
 
-    fn initializers(&mut self) -> Result<(), Fault> {
+    fn initializers(&mut self, tensors: Vec<TensorProto>) -> Result<(), Fault> {
         let graph = self.graph;
         if let Some(sparse) = graph.sparse_initializer.first() {
             let name = sparse.values.as_ref().map(|values| values.name.clone());
             let reason = "sparse tensors are not supported; export the model with dense weights";
             return Err((name, malformed(reason)));
         }
-        for tensor in &graph.initializer {
-            let id = self.builder.value(&tensor.name);
+        for tensor in tensors {
+            let wanted = tensor.name.clone();
+            let id = self.builder.value(&wanted);
             if self.builder.initializers.contains_key(&id) {
                 let reason = "two tensors have this name; export the model again";
-                return Err((Some(tensor.name.clone()), malformed(reason)));
+                return Err((Some(wanted), malformed(reason)));
             }
-            if let Some(reason) = self.constant_tensor(tensor, id, &tensor.name)? {
-                let name = names::free_name(&mut self.node_names, &tensor.name);
+            if let Some(reason) = self.constant_tensor(tensor, id, &wanted)? {
+                let name = names::free_name(&mut self.node_names, &wanted);
                 self.builder.nodes.push(Node {
                     name,
                     op: Op::Unsupported {
@@ -127,10 +134,10 @@ impl<'a> GraphReader<'a> {
     }
 
     /// Files of IR version 3 list the initializers among the inputs as well.
-    fn inputs(&mut self) -> Result<(), Fault> {
+    fn inputs(&mut self, tensors: &[TensorProto]) -> Result<(), Fault> {
         let graph = self.graph;
         let mut seen = BTreeSet::new();
-        let constants: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let constants: BTreeSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         for input in &graph.input {
             if !seen.insert(&input.name) {
                 let reason = "two inputs have this name; export the model again";
@@ -147,13 +154,13 @@ impl<'a> GraphReader<'a> {
     /// Reads a tensor into the initializer `id`; the reason if its type is not supported.
     fn constant_tensor(
         &mut self,
-        proto: &TensorProto,
+        proto: TensorProto,
         id: ValueId,
         at: &str,
     ) -> Result<Option<String>, Fault> {
-        match read_tensor(proto, self.external) {
-            Ok((tensor, element_type)) => {
-                self.set_constant(id, tensor, element_type);
+        match read_tensor(proto, self.content, self.external) {
+            Ok((initializer, element_type)) => {
+                self.set_constant(id, initializer, element_type);
                 Ok(None)
             }
             Err(error @ TensorError::UnsupportedType(_)) => Ok(Some(error.to_string())),
@@ -161,16 +168,11 @@ impl<'a> GraphReader<'a> {
         }
     }
 
-    fn set_constant(
-        &mut self,
-        id: ValueId,
-        tensor: candle_core::Tensor,
-        element_type: ElementType,
-    ) {
+    fn set_constant(&mut self, id: ValueId, initializer: Initializer, element_type: ElementType) {
         let value = &mut self.builder.values[id.index()];
         value.element_type = Some(element_type);
-        value.shape = Some(tensor.dims().iter().copied().map(Dim::Fixed).collect());
-        self.builder.initializers.insert(id, tensor);
+        value.shape = Some(initializer.dims().iter().copied().map(Dim::Fixed).collect());
+        self.builder.initializers.insert(id, initializer);
     }
 
     /// Turns a `Constant` node into an initializer; the reason if that cannot be done.
@@ -185,13 +187,13 @@ impl<'a> GraphReader<'a> {
         }
         let mut attributes = Attributes::of(proto);
         match attributes.tensor("value") {
-            Ok(Some(tensor)) => return self.constant_tensor(tensor, id, name),
+            Ok(Some(tensor)) => return self.constant_tensor(tensor.clone(), id, name),
             Ok(None) => {}
             Err(Refusal(reason)) => return Ok(Some(reason)),
         }
         Ok(match ops::constant_numbers(attributes) {
             Ok((tensor, element_type)) => {
-                self.set_constant(id, tensor, element_type);
+                self.set_constant(id, tensor.into(), element_type);
                 None
             }
             Err(Refusal(reason)) => Some(reason),

@@ -6,8 +6,9 @@ use prost::bytes::Bytes;
 
 use super::external_data::ExternalData;
 use super::proto::{DATA_LOCATION_EXTERNAL, TensorProto, data_type};
-use crate::model::ElementType;
 use crate::model::error::LoadErrorKind;
+use crate::model::file_content::FileContent;
+use crate::model::{ElementType, Initializer};
 
 /// Why a tensor cannot be read.
 #[derive(Debug)]
@@ -62,27 +63,29 @@ pub(crate) fn element_type(number: i32) -> Result<ElementType, String> {
     })
 }
 
-/// Reads a tensor: floats as `F32`, integers as `I64`, booleans as `U8`.
+/// Reads a tensor of the file `model`: floats as `F32`, integers as `I64`, booleans as `U8`.
 ///
-/// Nothing is allocated before the number of elements has been found in the file.
+/// Raw data stay in their file until they are used. Nothing is allocated before the number of
+/// elements has been found in the file.
 pub(crate) fn read_tensor(
-    proto: &TensorProto,
+    proto: TensorProto,
+    model: &FileContent,
     external: &mut ExternalData,
-) -> Result<(Tensor, ElementType), TensorError> {
+) -> Result<(Initializer, ElementType), TensorError> {
     let element_type = element_type(proto.data_type).map_err(TensorError::UnsupportedType)?;
     let dims = checked_dims(&proto.dims)?;
     let elements = element_count(&dims)?;
-    let tensor = if proto.data_location == DATA_LOCATION_EXTERNAL {
-        let bytes = external
+    let initializer = if proto.data_location == DATA_LOCATION_EXTERNAL {
+        let content = external
             .bytes(&proto.external_data)
             .map_err(TensorError::Invalid)?;
-        from_raw(&bytes, element_type, elements, dims)
-    } else if let Some(bytes) = raw_data(proto) {
-        from_raw(bytes, element_type, elements, dims)
+        from_raw(content, element_type, &dims)
+    } else if let Some(bytes) = raw_data(&proto) {
+        from_raw(model.part(bytes.clone()), element_type, &dims)
     } else {
-        from_typed(proto, element_type, elements, dims)
+        from_typed(proto, element_type, elements, dims).map(Initializer::from)
     }?;
-    Ok((tensor, element_type))
+    Ok((initializer, element_type))
 }
 
 /// Some writers set `raw_data` to nothing and use a typed list.
@@ -121,69 +124,26 @@ fn element_count(dims: &[usize]) -> Result<usize, TensorError> {
 }
 
 fn from_raw(
-    bytes: &[u8],
+    content: FileContent,
     element_type: ElementType,
-    elements: usize,
-    dims: Vec<usize>,
-) -> Result<Tensor, TensorError> {
-    let width = width_bytes(element_type);
-    if elements.checked_mul(width) != Some(bytes.len()) {
-        return Err(TensorError::malformed(format!(
-            "a tensor of shape {dims:?} and type {} does not fit its {} bytes of data; the file is damaged, download or export it again",
-            element_type.name(),
-            bytes.len()
-        )));
-    }
-    match element_type {
-        ElementType::F32 => floats(bytes, dims, f32::from_le_bytes),
-        ElementType::F64 => floats(bytes, dims, |b| f64::from_le_bytes(b) as f32),
-        ElementType::F16 => floats(bytes, dims, |b| f16::from_le_bytes(b).to_f32()),
-        ElementType::BF16 => floats(bytes, dims, |b| bf16::from_le_bytes(b).to_f32()),
-        ElementType::I8 => integers(bytes, dims, |b| i64::from(i8::from_le_bytes(b))),
-        ElementType::I16 => integers(bytes, dims, |b| i64::from(i16::from_le_bytes(b))),
-        ElementType::I32 => integers(bytes, dims, |b| i64::from(i32::from_le_bytes(b))),
-        ElementType::I64 => integers(bytes, dims, i64::from_le_bytes),
-        ElementType::U8 => integers(bytes, dims, |b| i64::from(u8::from_le_bytes(b))),
-        ElementType::U16 => integers(bytes, dims, |b| i64::from(u16::from_le_bytes(b))),
-        ElementType::U32 => integers(bytes, dims, |b| i64::from(u32::from_le_bytes(b))),
-        ElementType::U64 => integers(bytes, dims, |b| saturated(u64::from_le_bytes(b))),
-        ElementType::Bool => tensor(bytes.iter().map(|b| u8::from(*b != 0)).collect(), dims),
-    }
-}
-
-fn width_bytes(element_type: ElementType) -> usize {
-    match element_type {
-        ElementType::F64 | ElementType::I64 | ElementType::U64 => 8,
-        ElementType::F32 | ElementType::I32 | ElementType::U32 => 4,
-        ElementType::F16 | ElementType::BF16 | ElementType::I16 | ElementType::U16 => 2,
-        ElementType::I8 | ElementType::U8 | ElementType::Bool => 1,
-    }
+    dims: &[usize],
+) -> Result<Initializer, TensorError> {
+    let bytes = content.bytes().len();
+    Initializer::stored(content, element_type, dims.to_vec()).ok_or_else(|| {
+        TensorError::malformed(format!(
+            "a tensor of shape {dims:?} and type {} does not fit its {bytes} bytes of data; the file is damaged, download or export it again",
+            element_type.name()
+        ))
+    })
 }
 
 fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn floats<const N: usize>(
-    bytes: &[u8],
-    dims: Vec<usize>,
-    convert: impl Fn([u8; N]) -> f32,
-) -> Result<Tensor, TensorError> {
-    let (elements, _) = bytes.as_chunks::<N>();
-    tensor(elements.iter().map(|b| convert(*b)).collect(), dims)
-}
-
-fn integers<const N: usize>(
-    bytes: &[u8],
-    dims: Vec<usize>,
-    convert: impl Fn([u8; N]) -> i64,
-) -> Result<Tensor, TensorError> {
-    let (elements, _) = bytes.as_chunks::<N>();
-    tensor(elements.iter().map(|b| convert(*b)).collect(), dims)
-}
-
+/// Lists that need no conversion are moved, not copied.
 fn from_typed(
-    proto: &TensorProto,
+    proto: TensorProto,
     element_type: ElementType,
     elements: usize,
     dims: Vec<usize>,
@@ -203,7 +163,7 @@ fn from_typed(
     }
     let narrow = &proto.int32_data;
     match element_type {
-        ElementType::F32 => tensor(proto.float_data.clone(), dims),
+        ElementType::F32 => tensor(proto.float_data, dims),
         ElementType::F64 => tensor(proto.double_data.iter().map(|v| *v as f32).collect(), dims),
         ElementType::F16 => {
             let float = |v: &i32| f16::from_bits(*v as u16).to_f32();
@@ -213,7 +173,7 @@ fn from_typed(
             let float = |v: &i32| bf16::from_bits(*v as u16).to_f32();
             tensor(narrow.iter().map(float).collect(), dims)
         }
-        ElementType::I64 => tensor(proto.int64_data.clone(), dims),
+        ElementType::I64 => tensor(proto.int64_data, dims),
         ElementType::U32 | ElementType::U64 => {
             let integers = proto.uint64_data.iter().map(|v| saturated(*v)).collect();
             tensor(integers, dims)

@@ -11,7 +11,7 @@ use super::proto::{
     OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
     TypeProto, ValueInfoProto, attribute_type, data_type,
 };
-use super::{read_bytes, read_onnx};
+use super::{read_content, read_onnx};
 use crate::model::{
     Binary, CoordinateTransform, Dim, ElementType, Graph, GraphErrorKind, LoadError, LoadErrorKind,
     NearestRounding, Op, Padding, ResizeMode, Scalar, Unary,
@@ -144,7 +144,7 @@ pub(crate) fn model(opset: i64, nodes: Vec<NodeProto>, tensors: Vec<TensorProto>
 
 pub(crate) fn read(model: &ModelProto) -> Result<Graph, LoadError> {
     let bytes = Bytes::from(model.encode_to_vec());
-    read_bytes(bytes, &PathBuf::from("model.onnx"))
+    read_content(&bytes.into(), &PathBuf::from("model.onnx"))
 }
 
 pub(crate) fn graph_mut(model: &mut ModelProto) -> &mut GraphProto {
@@ -228,10 +228,10 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
     );
     let bytes = proto.encode_to_vec();
     let path = PathBuf::from("model.onnx");
-    assert!(read_bytes(Bytes::from(bytes.clone()), &path).is_ok());
+    assert!(read_content(&Bytes::from(bytes.clone()).into(), &path).is_ok());
     for length in 0..bytes.len() {
         assert!(
-            read_bytes(Bytes::copy_from_slice(&bytes[..length]), &path).is_err(),
+            read_content(&Bytes::copy_from_slice(&bytes[..length]).into(), &path).is_err(),
             "cut off at {length} of {}",
             bytes.len()
         );
@@ -250,9 +250,9 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
             damaged[at] = next() as u8;
         }
         // A changed name is still a model; only the absence of a panic matters.
-        read_bytes(Bytes::from(damaged), &path).ok();
+        read_content(&Bytes::from(damaged).into(), &path).ok();
         let random: Vec<u8> = (0..64).map(|_| next() as u8).collect();
-        assert!(read_bytes(Bytes::from(random), &path).is_err());
+        assert!(read_content(&Bytes::from(random).into(), &path).is_err());
     }
 }
 

@@ -8,9 +8,10 @@ mod product;
 mod rearrange;
 mod window;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
 use super::graph::{Dim, Graph, Node, NodeId, ValueId};
+use super::initializer::Initializer;
 use super::op::{Binary, Op};
 
 /// Largest integer tensor whose elements are followed.
@@ -136,10 +137,11 @@ impl Known {
     }
 }
 
-fn integer_elements(tensor: &Tensor) -> Option<Vec<i64>> {
-    if tensor.dtype().is_float() || tensor.elem_count() > MAX_KNOWN_INTEGERS {
+fn integer_elements(initializer: &Initializer) -> Option<Vec<i64>> {
+    if initializer.dtype().is_float() || initializer.elem_count() > MAX_KNOWN_INTEGERS {
         return None;
     }
+    let tensor = initializer.tensor().ok()?;
     tensor
         .flatten_all()
         .and_then(|flat| flat.to_dtype(DType::I64))
@@ -192,9 +194,9 @@ impl<'a> Inputs<'a> {
     fn floats(&self, index: usize) -> Inferred<Vec<f32>> {
         self.node
             .input(index)
-            .and_then(|id| self.graph.initializer(id))
-            .filter(|tensor| tensor.elem_count() <= MAX_KNOWN_INTEGERS)
-            .and_then(|tensor| tensor.flatten_all().ok()?.to_vec1().ok())
+            .and_then(|id| self.graph.initializers().get(&id))
+            .filter(|initializer| initializer.elem_count() <= MAX_KNOWN_INTEGERS)
+            .and_then(|initializer| initializer.to_floats().ok())
             .ok_or(Stop::Unknown)
     }
 }
@@ -292,7 +294,7 @@ fn normalized_axis(axis: i64, rank: usize) -> Inferred<usize> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     use super::*;
     use crate::model::graph::{ElementType, GraphBuilder, Metadata, ModelFormat};

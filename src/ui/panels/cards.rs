@@ -3,7 +3,7 @@
 use egui::{Color32, RichText, vec2};
 
 use crate::engine::Classification;
-use crate::session::Session;
+use crate::session::{Basis, Session, Standing};
 use crate::ui::{format, theme};
 
 /// Least width of a card in points.
@@ -107,36 +107,28 @@ fn float_card(session: &Session) -> Card {
 }
 
 fn plan_card(session: &Session) -> Card {
-    let (metrics, samples, total) = session.result().map_or_else(
-        || {
-            (
-                Classification::default(),
-                0,
-                session.data().map_or(0, |data| data.evaluation.len()),
-            )
-        },
+    let standing = session.plan_top1();
+    let total = session.data().map_or(0, |data| data.evaluation.len());
+    let measured = session.result().map_or_else(
+        || detail(&Classification::default(), 0, total),
         |result| {
-            (
-                result.evaluation.plan,
-                result.evaluation.samples,
-                result.evaluation.total,
-            )
+            let evaluation = &result.evaluation;
+            detail(&evaluation.plan, evaluation.samples, evaluation.total)
         },
     );
     Card {
         title: "Plan accuracy (top-1)",
-        value: accuracy(&metrics),
-        detail: detail(&metrics, samples, total),
-        hover: "Share of samples whose label is the largest output under the current plan, with its 95 % Wilson interval",
+        value: number(standing, format::percent),
+        detail: estimate_detail(standing).unwrap_or(measured),
+        hover: "Share of samples whose label is the largest output under the current plan, with its 95 % Wilson interval. Until the first samples are measured, an estimate: the drops of single layers from the last sensitivity sweep add up",
         color: None,
     }
 }
 
 fn difference_card(ui: &egui::Ui, session: &Session) -> Card {
     let palette = theme::palette(ui);
-    let difference = session
-        .result()
-        .and_then(|result| Some(result.evaluation.plan.top1()? - result.evaluation.float.top1()?));
+    let standing = session.plan_top1();
+    let difference = difference(session, standing);
     let color = difference.map(|difference| match difference {
         difference if difference >= -0.005 => palette.good,
         difference if difference >= -0.02 => palette.warn,
@@ -144,14 +136,30 @@ fn difference_card(ui: &egui::Ui, session: &Session) -> Card {
     });
     Card {
         title: "Plan − float",
-        value: difference.map_or_else(|| "–".to_owned(), format::points),
-        detail: match session.result() {
+        value: number(
+            difference
+                .zip(standing)
+                .map(|(value, standing)| Standing { value, ..standing }),
+            format::points,
+        ),
+        detail: estimate_detail(standing).unwrap_or_else(|| match session.result() {
             Some(result) if !result.finished => "on the same samples, so far".to_owned(),
             _ => "on the same samples".to_owned(),
-        },
+        }),
         hover: "Difference of the two accuracies in percentage points",
         color,
     }
+}
+
+/// Plan minus float: both on the samples measured so far, or both as they stand for all samples.
+fn difference(session: &Session, plan: Option<Standing>) -> Option<f64> {
+    let plan = plan?;
+    let float = if plan.is_predicted() {
+        session.float()?.0.metrics
+    } else {
+        session.result()?.evaluation.float
+    };
+    Some(plan.value - float.top1()?)
 }
 
 fn cost_cards(session: &Session) -> Vec<Card> {
@@ -192,6 +200,7 @@ fn cost_cards(session: &Session) -> Vec<Card> {
 
 fn comparison_cards(session: &Session) -> Vec<Card> {
     let comparison = session.result().map(|result| result.evaluation.comparison);
+    let sqnr_db = session.plan_sqnr_db();
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     vec![
         Card {
@@ -214,12 +223,30 @@ fn comparison_cards(session: &Session) -> Vec<Card> {
         },
         Card {
             title: "Output SQNR",
-            value: or_dash(comparison.and_then(|c| c.sqnr_db()).map(format::db)),
-            detail: "raw outputs".to_owned(),
-            hover: "10·log10(Σy² / Σ(y − ŷ)²) over all raw outputs; higher is better",
+            value: number(sqnr_db, format::db),
+            detail: estimate_detail(sqnr_db).unwrap_or_else(|| "raw outputs".to_owned()),
+            hover: "10·log10(Σy² / Σ(y − ŷ)²) over all raw outputs; higher is better. Until the first samples are measured, an estimate: the noise of single layers adds up",
             color: None,
         },
     ]
+}
+
+/// A number of the plan; an estimate is marked.
+fn number(standing: Option<Standing>, show: impl Fn(f64) -> String) -> String {
+    match standing {
+        Some(standing) if standing.is_predicted() => format!("≈ {}", show(standing.value)),
+        Some(standing) => show(standing.value),
+        None => "–".to_owned(),
+    }
+}
+
+/// What an estimate stands on; `None` for what was measured or is not known.
+fn estimate_detail(standing: Option<Standing>) -> Option<String> {
+    match standing?.basis {
+        Basis::Predicted { known, parts } if known == parts => Some("estimate".to_owned()),
+        Basis::Predicted { known, parts } => Some(format!("estimate, {known} of {parts} known")),
+        Basis::Measured { .. } => None,
+    }
 }
 
 fn accuracy(metrics: &Classification) -> String {
@@ -250,6 +277,28 @@ mod tests {
         for (width, expected) in [(1200.0, 5), (500.0, 3), (330.0, 2), (100.0, 1), (2000.0, 9)] {
             assert_eq!(columns_for(width, 8.0, 9), expected, "{width}");
         }
+    }
+
+    #[test]
+    fn an_estimate_is_marked_and_tells_what_it_stands_on() {
+        let standing = |basis| Some(Standing { value: 0.5, basis });
+        let show = |value: f64| format!("{value}");
+        let partly = standing(Basis::Predicted {
+            known: 20,
+            parts: 40,
+        });
+        assert_eq!(number(partly, show), "≈ 0.5");
+        assert_eq!(
+            estimate_detail(partly).as_deref(),
+            Some("estimate, 20 of 40 known")
+        );
+        let measured = standing(Basis::Measured {
+            samples: 16,
+            total: 400,
+        });
+        assert_eq!(number(measured, show), "0.5");
+        assert_eq!(estimate_detail(measured), None);
+        assert_eq!(number(None, show), "–");
     }
 
     #[test]

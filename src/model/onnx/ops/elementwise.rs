@@ -140,7 +140,15 @@ fn dropout(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
             .builder
             .initializers
             .get(&training)
-            .and_then(|tensor| tensor.flatten_all().ok()?.to_vec1::<u8>().ok())
+            .and_then(|initializer| {
+                initializer
+                    .tensor()
+                    .ok()?
+                    .flatten_all()
+                    .ok()?
+                    .to_vec1::<u8>()
+                    .ok()
+            })
             .is_some_and(|flags| flags.iter().all(|flag| *flag == 0));
         if !off {
             return Err(Refusal(

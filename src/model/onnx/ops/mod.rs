@@ -14,7 +14,7 @@ use candle_core::{Device, NdArray, Tensor};
 use super::attributes::{Attributes, Refusal};
 use super::names::free_name;
 use super::proto::NodeProto;
-use crate::model::{Dim, ElementType, GraphBuilder, Node, Op, ValueId};
+use crate::model::{Dim, ElementType, GraphBuilder, Initializer, Node, Op, ValueId};
 
 /// A node on its way to an [`Op`].
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl NodeReader<'_> {
     }
 
     /// The constant tensor at an input, if it is one.
-    fn constant_input(&self, index: usize) -> Option<&Tensor> {
+    fn constant_input(&self, index: usize) -> Option<&Initializer> {
         self.builder.initializers.get(&self.input(index)?)
     }
 
@@ -151,7 +151,7 @@ impl NodeReader<'_> {
         } else {
             ElementType::F32
         });
-        self.builder.initializers.insert(id, tensor);
+        self.builder.initializers.insert(id, tensor.into());
         id
     }
 

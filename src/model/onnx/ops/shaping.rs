@@ -1,10 +1,12 @@
 //! Operators that move, select, repeat or make elements.
 
 use candle_core::DType;
+use prost::bytes::Bytes;
 
 use super::super::external_data::ExternalData;
 use super::super::tensor::read_tensor;
 use super::{NodeReader, Reading, Refusal, not_supported};
+use crate::model::file_content::FileContent;
 use crate::model::{ElementType, Op, PadMode, Scalar};
 
 pub(super) fn read(reader: &mut NodeReader<'_>) -> Reading {
@@ -64,9 +66,12 @@ fn constant_of_shape(reader: &mut NodeReader<'_>) -> Result<Op, Refusal> {
     };
     let at_fault = |reason: String| Refusal(format!("attribute \"value\": {reason}"));
     let mut no_files = ExternalData::in_folder(std::path::PathBuf::new());
-    let (tensor, element_type) =
-        read_tensor(proto, &mut no_files).map_err(|error| at_fault(error.to_string()))?;
-    let scalar = tensor
+    let in_memory = FileContent::from(Bytes::new());
+    let (value, element_type) = read_tensor(proto.clone(), &in_memory, &mut no_files)
+        .map_err(|error| at_fault(error.to_string()))?;
+    let scalar = value
+        .tensor()
+        .map_err(|error| at_fault(error.to_string()))?
         .reshape(())
         .map_err(|_several| at_fault("expected one element".to_owned()))?;
     let value = match (scalar.dtype(), element_type) {

@@ -1,0 +1,1154 @@
+//! Convolution of blocked images.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rten_simd::SimdOp as _;
+
+use super::super::conv::{check_channels, check_weight, windows};
+use super::super::geometry::ConvGeometry;
+use super::super::parallel::{for_each, is_divided};
+use super::super::planes::Windows;
+use super::super::scratch::{Element, with_scratch};
+use super::super::{Activation, checked_len, contiguous_f32};
+use super::depthwise;
+use super::integer::IntegerWeights;
+use super::layout::blocked_dims;
+use super::strips::{Fill, Source, Strips};
+use super::tile::{ConvolveBlock, Finish, Input, Rows, Step};
+use super::{BLOCK, Pixel};
+use crate::quant::{ActivationQuantizer, Grid};
+
+/// Bytes of pixels that one unit of a pointwise convolution reads.
+const POINTWISE_BYTES: usize = 384 << 10;
+
+/// Weight, scale and bias of a convolution of one group, or of one group a channel.
+///
+/// Integer weights are kept as steps, that is `ŵ / scale`, and the scale of the output channel is
+/// applied to the finished sum. With the input in steps too, all products and sums are integers: as
+/// long as a sum stays below 2²⁴ it is exact in `f32`, and equal to that of the integer kernel.
+#[derive(Debug)]
+pub struct BlockedConvWeights {
+    shape: [usize; 4],
+    pub(super) kind: Kind,
+    /// `[input blocks, kernel elements, channels of the block, 16]` for each output block, or
+    /// `[kernel elements, 16]` for each block of a depthwise convolution.
+    pub(super) rows: Vec<Pixel>,
+    /// Factor of each output channel; `None` where the weights are values.
+    pub(super) scale: Option<Vec<Pixel>>,
+    pub(super) bias: Vec<Pixel>,
+    pub(super) integer: Option<IntegerWeights>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Dense,
+    Depthwise,
+}
+
+/// How a convolution reads its input.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvInput {
+    /// Channels of a blocked input; those of a plain one are in its shape.
+    pub channels: usize,
+    /// How the input is quantized on the way.
+    pub quantizer: ActivationQuantizer,
+    /// Whether 8-bit inputs and weights are multiplied as integers where the processor can.
+    pub integer: bool,
+}
+
+/// How a convolution finishes its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConvOutput<'a> {
+    /// A blocked image of the output's shape, added before the activation.
+    pub residual: Option<&'a Tensor>,
+    /// Applied to the sum.
+    pub activation: Activation,
+    /// Applied last.
+    pub after: Option<&'a ChannelAffine>,
+}
+
+/// `(x − mean) · factor + bias`, with one number of each for every channel, in blocks.
+#[derive(Clone, Debug)]
+pub struct ChannelAffine {
+    /// Subtracted first.
+    pub mean: Vec<[f32; BLOCK]>,
+    /// Multiplied with.
+    pub factor: Vec<[f32; BLOCK]>,
+    /// Added last.
+    pub bias: Vec<[f32; BLOCK]>,
+}
+
+impl ChannelAffine {
+    /// From one number a channel.
+    pub fn new([mean, factor, bias]: [&[f32]; 3]) -> Self {
+        Self {
+            mean: lanes(mean),
+            factor: lanes(factor),
+            bias: lanes(bias),
+        }
+    }
+}
+
+impl BlockedConvWeights {
+    /// Whether the blocked kernels take such a weight `[out, in / groups, height, width]`.
+    pub fn fits(shape: [usize; 4], groups: usize) -> bool {
+        groups == 1 || (shape[1] == 1 && shape[0] == groups)
+    }
+
+    /// Packs a weight `[out, in / groups, height, width]`, in values or with `scale` in steps.
+    ///
+    /// # Errors
+    /// A weight, scale or bias of another length than the shape says, an empty kernel, or groups that
+    /// are neither one nor as many as there are channels.
+    pub fn pack(
+        weight: &[f32],
+        shape: [usize; 4],
+        groups: usize,
+        scale: Option<&[f32]>,
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        let [out, inputs, height, width] = shape;
+        check_weight(weight, shape, out, groups, bias)?;
+        if !Self::fits(shape, groups) {
+            bail!("a weight {shape:?} in {groups} groups is not for blocked images");
+        }
+        if scale.is_some_and(|scale| scale.len() != out) {
+            bail!("expected one scale for each of {out} output channels");
+        }
+        let kernel = height * width;
+        let kind = if groups > 1 {
+            Kind::Depthwise
+        } else {
+            Kind::Dense
+        };
+        let rows = match kind {
+            Kind::Dense => dense_rows(weight, [out, inputs, kernel]),
+            Kind::Depthwise => depthwise_rows(weight, [out, kernel]),
+        };
+        let integer = scale
+            .filter(|_| kind == Kind::Dense)
+            .and_then(|_| IntegerWeights::pack(weight, [out, inputs, kernel]));
+        Ok(Self {
+            shape,
+            kind,
+            rows,
+            scale: scale.map(lanes),
+            bias: lanes(&bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec)),
+            integer,
+        })
+    }
+
+    /// Kernel `[height, width]`.
+    pub fn kernel(&self) -> [usize; 2] {
+        [self.shape[2], self.shape[3]]
+    }
+
+    /// Output channels.
+    pub fn outputs(&self) -> usize {
+        self.shape[0]
+    }
+
+    fn input_channels(&self) -> usize {
+        match self.kind {
+            Kind::Dense => self.shape[1],
+            Kind::Depthwise => self.shape[0],
+        }
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.outputs().div_ceil(BLOCK)
+    }
+
+    fn kernel_len(&self) -> usize {
+        self.shape[2] * self.shape[3]
+    }
+}
+
+/// One number a channel, in blocks.
+fn lanes(values: &[f32]) -> Vec<Pixel> {
+    values
+        .chunks(BLOCK)
+        .map(|chunk| std::array::from_fn(|lane| chunk.get(lane).copied().unwrap_or(0.0)))
+        .collect()
+}
+
+fn dense_rows(weight: &[f32], [out, inputs, kernel]: [usize; 3]) -> Vec<Pixel> {
+    let mut rows = Vec::with_capacity(out.div_ceil(BLOCK) * inputs * kernel);
+    for first_out in (0..out).step_by(BLOCK) {
+        for first_in in (0..inputs).step_by(BLOCK) {
+            for element in 0..kernel {
+                for input in first_in..inputs.min(first_in + BLOCK) {
+                    rows.push(std::array::from_fn(|lane| {
+                        let output = first_out + lane;
+                        if output < out {
+                            weight[(output * inputs + input) * kernel + element]
+                        } else {
+                            0.0
+                        }
+                    }));
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn depthwise_rows(weight: &[f32], [out, kernel]: [usize; 2]) -> Vec<Pixel> {
+    (0..out)
+        .step_by(BLOCK)
+        .flat_map(|first| (0..kernel).map(move |element| (first, element)))
+        .map(|(first, element)| {
+            std::array::from_fn(|lane| {
+                weight
+                    .get((first + lane) * kernel + element)
+                    .copied()
+                    .filter(|_| first + lane < out)
+                    .unwrap_or(0.0)
+            })
+        })
+        .collect()
+}
+
+/// Convolves a plain `[batch, channels, height, width]` or a blocked image; the result is blocked.
+///
+/// ```text
+/// y[n, m, i, j] = after(act(r + b[m] + s[m] · Σ_{c, k, l} x̂[n, c, i·s₀ + k·d₀ − top, j·s₁ + l·d₁ − left] · w[m, c, k, l]))
+/// ```
+/// Source: ONNX Conv-11. The input is quantized while it is laid out. The result is the same for any
+/// number of threads and any batch size.
+///
+/// # Errors
+/// An input that is not such an image, a channel count other than the weight's, a residual of
+/// another shape than the output, or a kernel that exceeds the padded input.
+pub fn conv2d_blocked(
+    x: &Tensor,
+    input: &ConvInput,
+    weights: &Arc<BlockedConvWeights>,
+    geometry: &ConvGeometry,
+    output: ConvOutput<'_>,
+) -> Result<Tensor> {
+    let blocks = weights.blocks();
+    if output.after.is_some_and(|after| after.mean.len() != blocks) {
+        bail!(
+            "what follows has another number of channels than the {} outputs",
+            weights.outputs()
+        );
+    }
+    let operation = Conv2d {
+        weights: Arc::clone(weights),
+        input: *input,
+        geometry: *geometry,
+        activation: output.activation,
+        after: output.after,
+    };
+    let x = x.contiguous()?;
+    match output.residual {
+        None => x.apply_op1_no_bwd(&operation),
+        Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &operation),
+    }
+}
+
+struct Conv2d<'a> {
+    weights: Arc<BlockedConvWeights>,
+    input: ConvInput,
+    geometry: ConvGeometry,
+    activation: Activation,
+    after: Option<&'a ChannelAffine>,
+}
+
+impl CustomOp1 for Conv2d<'_> {
+    fn name(&self) -> &'static str {
+        "conv2d_blocked"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.convolve(contiguous_f32(storage, layout)?, layout, None)
+    }
+}
+
+impl CustomOp2 for Conv2d<'_> {
+    fn name(&self) -> &'static str {
+        "conv2d_blocked_residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let residual = contiguous_f32(residual, residual_layout)?;
+        self.convolve(
+            contiguous_f32(storage, layout)?,
+            layout,
+            Some((residual, residual_layout)),
+        )
+    }
+}
+
+impl Conv2d<'_> {
+    fn convolve(
+        &self,
+        x: &[f32],
+        layout: &Layout,
+        residual: Option<(&[f32], &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let is_blocked = layout.dims().len() == 5;
+        let [batch, channels, height, width] = if is_blocked {
+            let [batch, blocks, height, width] = blocked_dims(layout)?;
+            if self.input.channels.div_ceil(BLOCK) != blocks {
+                bail!(
+                    "{} channels do not fill {blocks} blocks",
+                    self.input.channels
+                );
+            }
+            [batch, self.input.channels, height, width]
+        } else {
+            layout.shape().dims4()?.into()
+        };
+        check_channels(channels, self.weights.input_channels())?;
+        if height * width == 0 {
+            bail!("input {:?} has no pixels", layout.dims());
+        }
+        let windows = windows(&self.geometry, self.weights.kernel(), [height, width])?;
+        let [out_height, out_width] = windows.output;
+        let shape = [batch, self.weights.blocks(), out_height, out_width, BLOCK];
+        if residual.is_some_and(|(_, layout)| layout.dims() != shape) {
+            bail!("the residual has another shape than the output {shape:?}");
+        }
+        let residual = residual.map(|(values, _)| values);
+        let len = checked_len(&shape)?;
+        let call = Call {
+            operation: self,
+            x,
+            is_blocked,
+            channels,
+            sample_len: x.len() / batch.max(1),
+        };
+        let y = written(len, |y| {
+            if y.is_empty() {
+                return Ok(());
+            }
+            call.run(&windows, batch, residual, y)
+        })?;
+        Ok((CpuStorage::F32(y), Shape::from_dims(&shape)))
+    }
+}
+
+/// A vector of `len` numbers that `write` writes, without zeros being written first.
+///
+/// A convolution writes as many bytes as it reads, so that a pass of zeros over its output would be
+/// felt. The tasks of a convolution divide all of the output among them, and a task writes every
+/// number of its part: [`ConvolveBlock`], [`depthwise::ConvolveChannels`] and
+/// [`IntegerWeights::convolve_block`] cover their rows with tiles.
+#[expect(unsafe_code, reason = "the compiler cannot see that all is written")]
+fn written(
+    len: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<()>,
+) -> Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(len);
+    write(&mut values.spare_capacity_mut()[..len])?;
+    // SAFETY: `write` has written the first `len` numbers, which the capacity holds.
+    unsafe { values.set_len(len) };
+    Ok(values)
+}
+
+/// One convolution of a batch.
+pub(super) struct Call<'a> {
+    operation: &'a Conv2d<'a>,
+    x: &'a [f32],
+    is_blocked: bool,
+    channels: usize,
+    sample_len: usize,
+}
+
+/// Some output rows (or pixels) and blocks of one sample; what one task computes.
+pub(super) struct Unit<'a> {
+    pub sample: usize,
+    /// Output rows; output pixels of a pointwise convolution.
+    pub rows: Range<usize>,
+    /// First output block.
+    pub first_block: usize,
+    /// One slice an output block.
+    pub outputs: Vec<&'a mut [MaybeUninit<f32>]>,
+    /// As the outputs; empty without a residual.
+    pub residuals: Vec<&'a [f32]>,
+}
+
+/// The units of an output, each of at most `rows` of `row_len` numbers and of `blocks` blocks.
+fn units<'a>(
+    y: &'a mut [MaybeUninit<f32>],
+    residual: Option<&'a [f32]>,
+    [batch, all_blocks, plane_len]: [usize; 3],
+    [rows, row_len]: [usize; 2],
+    blocks: usize,
+) -> Vec<Unit<'a>> {
+    let part_len = rows * row_len;
+    let (strips, groups) = (plane_len.div_ceil(part_len), all_blocks.div_ceil(blocks));
+    let mut units: Vec<Unit<'a>> = Vec::with_capacity(batch * groups * strips);
+    for sample in 0..batch {
+        for group in 0..groups {
+            for strip in 0..strips {
+                units.push(Unit {
+                    sample,
+                    rows: strip * rows..((strip + 1) * rows).min(plane_len / row_len),
+                    first_block: group * blocks,
+                    outputs: Vec::with_capacity(blocks),
+                    residuals: Vec::new(),
+                });
+            }
+        }
+    }
+    let first_unit =
+        |plane: usize| (plane / all_blocks * groups + plane % all_blocks / blocks) * strips;
+    for (index, plane) in y.chunks_exact_mut(plane_len).enumerate() {
+        let own = &mut units[first_unit(index)..];
+        for (unit, part) in own.iter_mut().zip(plane.chunks_mut(part_len)) {
+            unit.outputs.push(part);
+        }
+    }
+    for (index, plane) in residual
+        .into_iter()
+        .flat_map(|r| r.chunks_exact(plane_len))
+        .enumerate()
+    {
+        let own = &mut units[first_unit(index)..];
+        for (unit, part) in own.iter_mut().zip(plane.chunks(part_len)) {
+            unit.residuals.push(part);
+        }
+    }
+    units
+}
+
+/// Output blocks of a unit: all of them, unless there would be too few units for the threads.
+fn blocks_per_unit(all_blocks: usize, other_units: usize) -> usize {
+    if !is_divided() {
+        return all_blocks;
+    }
+    let wanted = (2 * rayon::current_num_threads()).div_ceil(other_units.max(1));
+    all_blocks.div_ceil(wanted.min(all_blocks))
+}
+
+impl Call<'_> {
+    pub(super) fn weights(&self) -> &BlockedConvWeights {
+        &self.operation.weights
+    }
+
+    pub(super) fn activation(&self) -> Activation {
+        self.operation.activation
+    }
+
+    fn run(
+        &self,
+        windows: &Windows,
+        batch: usize,
+        residual: Option<&[f32]>,
+        y: &mut [MaybeUninit<f32>],
+    ) -> Result<()> {
+        let quantizer = self.operation.input.quantizer;
+        let weights = self.weights();
+        if let (Some(integer), true, ActivationQuantizer::Affine(grid)) =
+            (&weights.integer, self.operation.input.integer, quantizer)
+            && let Some(codes) = integer.codes(&grid)
+            && self.is_blocked
+        {
+            return self.run_as(
+                &codes,
+                Arithmetic::Integer(integer, &grid),
+                windows,
+                batch,
+                residual,
+                y,
+            );
+        }
+        match (quantizer, &weights.scale) {
+            (ActivationQuantizer::Identity, _) => self.run_as(
+                &Copied,
+                Arithmetic::Float(None),
+                windows,
+                batch,
+                residual,
+                y,
+            ),
+            (ActivationQuantizer::Affine(grid), Some(_)) => self.run_as(
+                &Steps(grid),
+                Arithmetic::Float(Some(grid.scale())),
+                windows,
+                batch,
+                residual,
+                y,
+            ),
+            (quantizer, _) => self.run_as(
+                &Quantized(quantizer),
+                Arithmetic::Float(None),
+                windows,
+                batch,
+                residual,
+                y,
+            ),
+        }
+    }
+
+    fn run_as<F: Fill>(
+        &self,
+        fill: &F,
+        arithmetic: Arithmetic<'_>,
+        windows: &Windows,
+        batch: usize,
+        residual: Option<&[f32]>,
+        y: &mut [MaybeUninit<f32>],
+    ) -> Result<()>
+    where
+        F::Element: Scratch,
+    {
+        let scale = self.scales(arithmetic);
+        let pass = Pass {
+            call: self,
+            fill,
+            arithmetic,
+            scale: scale.as_deref(),
+        };
+        let blocks = self.weights().blocks();
+        let plane_len = windows.output[0] * windows.output[1] * BLOCK;
+        let is_pointwise = is_pointwise(windows) && self.weights().kind == Kind::Dense;
+        if is_pointwise && self.is_blocked {
+            let pixels = plane_len / BLOCK;
+            let in_blocks = self.channels.div_ceil(BLOCK);
+            let fitting = POINTWISE_BYTES / (in_blocks * BLOCK * size_of::<F::Element>());
+            let parts = if is_divided() {
+                2 * rayon::current_num_threads()
+            } else {
+                1
+            };
+            let parts = parts.div_ceil(batch).min(pixels.div_ceil(28));
+            let part = fitting
+                .max(28)
+                .min(pixels.div_ceil(parts))
+                .next_multiple_of(4);
+            let strips = pixels.div_ceil(part);
+            let units = units(
+                y,
+                residual,
+                [batch, blocks, plane_len],
+                [part, BLOCK],
+                blocks_per_unit(blocks, batch * strips),
+            );
+            for_each(units, |unit| pass.pointwise(pixels, unit));
+        } else {
+            let strips = Strips::new(windows)?;
+            let element = size_of::<F::Element>();
+            let (in_blocks, pixel_bytes) = match (self.weights().kind, self.is_blocked) {
+                (Kind::Depthwise, _) => (1, BLOCK * element),
+                (Kind::Dense, true) => (self.channels.div_ceil(BLOCK), BLOCK * element),
+                (Kind::Dense, false) => (self.channels, element),
+            };
+            let parts = if is_divided() {
+                (2 * rayon::current_num_threads()).div_ceil(batch)
+            } else {
+                1
+            };
+            let rows = strips.strip_rows(in_blocks, pixel_bytes, parts);
+            checked_len(&[in_blocks, strips.block_pixels(rows), pixel_bytes])?;
+            let strip_count = windows.output[0].div_ceil(rows);
+            let units = units(
+                y,
+                residual,
+                [batch, blocks, plane_len],
+                [rows, windows.output[1] * BLOCK],
+                blocks_per_unit(blocks, batch * strip_count),
+            );
+            match self.weights().kind {
+                Kind::Dense if self.is_blocked => for_each(units, |unit| pass.strip(&strips, unit)),
+                Kind::Dense => for_each(units, |unit| pass.strip_of_planes(&strips, unit)),
+                Kind::Depthwise => for_each(units, |unit| depthwise_strip(&pass, &strips, unit)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The factor of every output channel's sum.
+    fn scales(&self, arithmetic: Arithmetic<'_>) -> Option<Vec<Pixel>> {
+        let input = match arithmetic {
+            Arithmetic::Float(scale) => scale.unwrap_or(1.0),
+            Arithmetic::Integer(_, grid) => grid.scale(),
+        };
+        let scale = self.weights().scale.as_ref()?;
+        Some(scale.iter().map(|pixel| pixel.map(|s| s * input)).collect())
+    }
+
+    pub(super) fn source(&self, sample: usize) -> Source<'_> {
+        let values = &self.x[sample * self.sample_len..][..self.sample_len];
+        if self.is_blocked {
+            Source::Blocked(values)
+        } else {
+            Source::Planes(values)
+        }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+}
+
+fn is_pointwise(windows: &Windows) -> bool {
+    windows.kernel == [1, 1] && windows.strides == [1, 1] && windows.pads == [0; 4]
+}
+
+/// What the sums are made of.
+#[derive(Clone, Copy)]
+pub(super) enum Arithmetic<'a> {
+    /// Floats; with the scale of an input in steps.
+    Float(Option<f32>),
+    /// Integers.
+    Integer(&'a IntegerWeights, &'a Grid),
+}
+
+/// One way of computing a call.
+pub(super) struct Pass<'a, F> {
+    pub call: &'a Call<'a>,
+    pub fill: &'a F,
+    arithmetic: Arithmetic<'a>,
+    pub scale: Option<&'a [Pixel]>,
+}
+
+/// Elements that a thread keeps a buffer of, and that the tiles know how to multiply.
+pub(super) trait Scratch: Element + Send + Sync {
+    /// The buffer as pixels of floats; `None` for codes.
+    fn floats(buffer: &[Self]) -> Option<&[Pixel]>;
+    /// The buffer as it is; `None` for codes.
+    fn numbers(buffer: &[Self]) -> Option<&[f32]>;
+    /// The buffer as pixels of codes; `None` for floats.
+    fn codes(buffer: &[Self]) -> Option<&[[u8; BLOCK]]>;
+}
+
+impl Scratch for f32 {
+    fn numbers(buffer: &[Self]) -> Option<&[f32]> {
+        Some(buffer)
+    }
+    fn floats(buffer: &[Self]) -> Option<&[Pixel]> {
+        Some(buffer.as_chunks().0)
+    }
+    fn codes(_buffer: &[Self]) -> Option<&[[u8; BLOCK]]> {
+        None
+    }
+}
+
+impl Scratch for u8 {
+    fn numbers(_buffer: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    fn floats(_buffer: &[Self]) -> Option<&[Pixel]> {
+        None
+    }
+    fn codes(buffer: &[Self]) -> Option<&[[u8; BLOCK]]> {
+        Some(buffer.as_chunks().0)
+    }
+}
+
+impl<F: Fill> Pass<'_, F>
+where
+    F::Element: Scratch,
+{
+    /// A strip of rows of a convolution over all input channels.
+    fn strip(&self, strips: &Strips, unit: Unit<'_>) {
+        let call = self.call;
+        let in_blocks = call.channels.div_ceil(BLOCK);
+        let block_pixels = strips.block_pixels(unit.rows.len());
+        let rows = Rows {
+            start: 0,
+            step: strips.row_step(),
+            count: unit.rows.len(),
+            width: strips.windows().output[1],
+        };
+        with_scratch(in_blocks * block_pixels * BLOCK, |buffer, row_buffer| {
+            strips.fill(
+                self.fill,
+                call.source(unit.sample),
+                0..call.channels,
+                unit.rows.clone(),
+                row_buffer,
+                buffer,
+            );
+            let steps = self.steps(block_pixels, strips.offsets());
+            self.blocks(buffer, &steps, rows, unit);
+        });
+    }
+
+    /// A strip of rows of a convolution of planes, which stay planes.
+    fn strip_of_planes(&self, strips: &Strips, unit: Unit<'_>) {
+        let call = self.call;
+        let plane_len = strips.block_pixels(unit.rows.len());
+        let rows = Rows {
+            start: 0,
+            step: strips.row_step(),
+            count: unit.rows.len(),
+            width: strips.windows().output[1],
+        };
+        let planes = &call.x[unit.sample * call.sample_len..][..call.sample_len];
+        with_scratch(call.channels * plane_len, |buffer, row_buffer| {
+            let outputs = unit.rows.clone();
+            strips.fill_planes(
+                self.fill,
+                planes,
+                call.channels,
+                outputs,
+                row_buffer,
+                buffer,
+            );
+            let Some(numbers) = F::Element::numbers(buffer) else {
+                return;
+            };
+            let offsets: Vec<usize> = strips.offsets().collect();
+            // In the order of the packed weights: block, kernel element, channel of the block.
+            let blocks = (0..call.channels).step_by(BLOCK);
+            let steps: Vec<Step> = blocks
+                .flat_map(|first| offsets.iter().map(move |offset| (first, offset)))
+                .flat_map(|(first, offset)| {
+                    (first..call.channels.min(first + BLOCK)).map(move |channel| Step {
+                        offset: channel * plane_len + offset,
+                        channels: 1,
+                    })
+                })
+                .collect();
+            self.float_blocks(numbers, &steps, rows, unit);
+        });
+    }
+
+    /// A run of pixels of a convolution with a kernel of one element.
+    fn pointwise(&self, pixels: usize, unit: Unit<'_>) {
+        let call = self.call;
+        let in_blocks = call.channels.div_ceil(BLOCK);
+        let source = &call.x[unit.sample * call.sample_len..][..call.sample_len];
+        let run = unit.rows.clone();
+        let rows = |start: usize| Rows {
+            start,
+            step: 0,
+            count: 1,
+            width: run.len(),
+        };
+        if matches!(
+            call.operation.input.quantizer,
+            ActivationQuantizer::Identity
+        ) {
+            let steps = self.steps(pixels, std::iter::once(0));
+            let pixels: &[Pixel] = source.as_chunks().0;
+            self.float_blocks(pixels, &steps, rows(run.start), unit);
+            return;
+        }
+        with_scratch(in_blocks * run.len() * BLOCK, |buffer, _| {
+            for (block, target) in buffer.chunks_exact_mut(run.len() * BLOCK).enumerate() {
+                let at = (block * pixels + run.start) * BLOCK;
+                self.fill.convert(&source[at..at + target.len()], target);
+            }
+            let steps = self.steps(run.len(), std::iter::once(0));
+            self.blocks(buffer, &steps, rows(0), unit);
+        });
+    }
+
+    /// What every output reads, in the order of the packed weights.
+    fn steps(&self, block_pixels: usize, offsets: impl Iterator<Item = usize>) -> Vec<Step> {
+        let offsets: Vec<usize> = offsets.collect();
+        (0..self.call.channels)
+            .step_by(BLOCK)
+            .enumerate()
+            .flat_map(|(block, first)| {
+                let channels = BLOCK.min(self.call.channels - first);
+                offsets.iter().map(move |offset| Step {
+                    offset: block * block_pixels + offset,
+                    channels,
+                })
+            })
+            .collect()
+    }
+
+    fn blocks(&self, buffer: &[F::Element], steps: &[Step], rows: Rows, unit: Unit<'_>) {
+        match (
+            self.arithmetic,
+            F::Element::codes(buffer),
+            F::Element::floats(buffer),
+        ) {
+            (Arithmetic::Integer(integer, grid), Some(codes), _) => {
+                let first_block = unit.first_block;
+                let residuals = unit.residuals;
+                for (index, output) in unit.outputs.into_iter().enumerate() {
+                    let finish = self.finish(first_block + index, residuals.get(index).copied());
+                    integer.convolve_block(
+                        first_block + index,
+                        codes,
+                        steps,
+                        rows,
+                        grid,
+                        finish,
+                        output,
+                    );
+                }
+            }
+            (_, _, Some(pixels)) => self.float_blocks(pixels, steps, rows, unit),
+            _ => {}
+        }
+    }
+
+    fn float_blocks<T: Input>(&self, pixels: &[T], steps: &[Step], rows: Rows, unit: Unit<'_>) {
+        let weights = self.call.weights();
+        let block_len = weights.kernel_len() * weights.shape[1];
+        for (index, output) in unit.outputs.into_iter().enumerate() {
+            let block = unit.first_block + index;
+            ConvolveBlock {
+                pixels,
+                steps,
+                weights: &weights.rows[block * block_len..][..block_len],
+                rows,
+                finish: self.finish(block, unit.residuals.get(index).copied()),
+                output,
+            }
+            .run();
+        }
+    }
+
+    fn finish<'b>(&'b self, block: usize, residual: Option<&'b [f32]>) -> Finish<'b> {
+        Finish {
+            scale: self.scale.and_then(|scale| scale.get(block)),
+            bias: &self.call.weights().bias[block],
+            residual,
+            activation: self.call.activation(),
+            after: self
+                .call
+                .operation
+                .after
+                .map(|after| [&after.mean[block], &after.factor[block], &after.bias[block]]),
+        }
+    }
+}
+
+fn depthwise_strip<F: Fill>(pass: &Pass<'_, F>, strips: &Strips, unit: Unit<'_>)
+where
+    F::Element: Scratch,
+{
+    let (call, channels) = (pass.call, pass.call.channels());
+    let rows = Rows {
+        start: 0,
+        step: strips.row_step(),
+        count: unit.rows.len(),
+        width: strips.windows().output[1],
+    };
+    let offsets: Vec<usize> = strips.offsets().collect();
+    let weights = call.weights();
+    with_scratch(
+        strips.block_pixels(unit.rows.len()) * BLOCK,
+        |buffer, row_buffer| {
+            for (index, output) in unit.outputs.into_iter().enumerate() {
+                let block = unit.first_block + index;
+                let lanes = block * BLOCK..channels.min((block + 1) * BLOCK);
+                strips.fill(
+                    pass.fill,
+                    call.source(unit.sample),
+                    lanes,
+                    unit.rows.clone(),
+                    row_buffer,
+                    buffer,
+                );
+                if let Some(pixels) = F::Element::floats(buffer) {
+                    depthwise::ConvolveChannels {
+                        pixels,
+                        offsets: &offsets,
+                        weights: &weights.rows[block * offsets.len()..][..offsets.len()],
+                        rows,
+                        finish: pass.finish(block, unit.residuals.get(index).copied()),
+                        output,
+                    }
+                    .dispatch();
+                }
+            }
+        },
+    );
+}
+
+/// The input as it is.
+struct Copied;
+
+impl Fill for Copied {
+    type Element = f32;
+    fn zero(&self) -> f32 {
+        0.0
+    }
+    fn convert(&self, from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// The input quantized and dequantized.
+struct Quantized(ActivationQuantizer);
+
+impl Fill for Quantized {
+    type Element = f32;
+    fn zero(&self) -> f32 {
+        0.0
+    }
+    fn convert(&self, from: &[f32], to: &mut [f32]) {
+        self.0.apply(from, to);
+    }
+}
+
+/// The input in steps of its grid.
+struct Steps(Grid);
+
+impl Fill for Steps {
+    type Element = f32;
+    fn zero(&self) -> f32 {
+        0.0
+    }
+    fn convert(&self, from: &[f32], to: &mut [f32]) {
+        self.0.steps_slice(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{
+        Case, Random, assert_sums_close, on_one_and_two_threads, reference, values,
+    };
+    use super::super::{block_channels, unblock_channels};
+    use super::*;
+    use crate::quant::{QuantSpec, Range};
+
+    fn plain_input() -> ConvInput {
+        ConvInput {
+            channels: 0,
+            quantizer: ActivationQuantizer::Identity,
+            integer: false,
+        }
+    }
+
+    /// A random case of one group, or of one a channel.
+    fn random_case(random: &mut Random) -> Case {
+        let mut case = Case::random(random);
+        let channels = random.between(1, 40);
+        case.geometry.groups = random.choose(&[1, 1, channels]);
+        case.weight[1] = channels / case.geometry.groups;
+        case.weight[0] = match case.geometry.groups {
+            1 => random.between(1, 40),
+            groups => groups,
+        };
+        case.input[1] = channels;
+        case.input[2] = random.between(10, 40);
+        case.input[3] = random.between(10, 70);
+        case
+    }
+
+    fn network_cases() -> Vec<Case> {
+        let geometry = |pad, stride, groups| ConvGeometry {
+            strides: [stride; 2],
+            pads: [pad; 4],
+            dilations: [1, 1],
+            groups,
+        };
+        vec![
+            Case::new([5, 16, 32, 32], [16, 16, 3, 3], geometry(1, 1, 1)),
+            Case::new([3, 64, 8, 8], [64, 64, 3, 3], geometry(1, 1, 1)),
+            Case::new([2, 32, 16, 16], [64, 32, 3, 3], geometry(1, 2, 1)),
+            Case::new([1, 3, 64, 64], [8, 3, 3, 3], geometry(1, 2, 1)),
+            Case::new([2, 128, 7, 7], [256, 128, 1, 1], geometry(0, 1, 1)),
+            Case::new([1, 24, 13, 13], [80, 24, 1, 1], geometry(0, 1, 1)),
+            Case::new([1, 40, 30, 30], [40, 1, 3, 3], geometry(1, 2, 40)),
+            Case::new([1, 3, 48, 48], [32, 3, 16, 16], geometry(0, 16, 1)),
+            Case::new([2, 20, 1, 1], [5, 20, 1, 1], geometry(0, 1, 1)),
+        ]
+    }
+
+    fn pack(
+        case: &Case,
+        w: &[f32],
+        scale: Option<&[f32]>,
+        bias: &[f32],
+    ) -> Arc<BlockedConvWeights> {
+        let groups = case.geometry.groups;
+        Arc::new(BlockedConvWeights::pack(w, case.weight, groups, scale, Some(bias)).unwrap())
+    }
+
+    #[test]
+    fn agrees_with_the_definition() -> Result<()> {
+        let mut random = Random::new(71);
+        let mut cases = network_cases();
+        cases.extend((0..80).map(|_| random_case(&mut random)));
+        for case in cases {
+            let x = random.tensor(&case.input)?;
+            let w = random.floats(case.weight.iter().product());
+            let bias = random.floats(case.weight[0]);
+            let expected = reference(&case, &values(&x)?, &w, &bias);
+            let weights = pack(&case, &w, None, &bias);
+            let context = format!("{:?} {:?} {:?}", case.input, case.weight, case.geometry);
+            let in_blocks = ConvInput {
+                channels: case.input[1],
+                ..plain_input()
+            };
+            for (x, input) in [(x.clone(), plain_input()), (block_channels(&x)?, in_blocks)] {
+                let y = on_one_and_two_threads(|| {
+                    conv2d_blocked(&x, &input, &weights, &case.geometry, ConvOutput::default())
+                })?;
+                let y = unblock_channels(&y, case.weight[0])?;
+                assert_sums_close(&values(&y)?, &expected, &context);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_follows_is_the_same_as_after_it() -> Result<()> {
+        let mut random = Random::new(72);
+        for _ in 0..30 {
+            let case = random_case(&mut random);
+            let x = block_channels(&random.tensor(&case.input)?)?;
+            let input = ConvInput {
+                channels: case.input[1],
+                ..plain_input()
+            };
+            let w = random.floats(case.weight.iter().product());
+            let bias = random.floats(case.weight[0]);
+            let weights = pack(&case, &w, None, &bias);
+            let run = |residual: Option<&Tensor>, activation| {
+                conv2d_blocked(
+                    &x,
+                    &input,
+                    &weights,
+                    &case.geometry,
+                    ConvOutput {
+                        residual,
+                        activation,
+                        after: None,
+                    },
+                )
+            };
+            let alone = run(None, Activation::None)?;
+            let residual = random.tensor(alone.dims())?;
+            let sums: Vec<f32> = values(&alone)?
+                .iter()
+                .zip(values(&residual)?)
+                .map(|(y, r)| y + r)
+                .collect();
+            for (activation, function) in [
+                (Activation::Relu, (|v: f32| v.max(0.0)) as fn(f32) -> f32),
+                (Activation::LeakyRelu(0.1), |v| {
+                    if v < 0.0 { v * 0.1 } else { v }
+                }),
+                (
+                    Activation::Clip {
+                        min: -0.5,
+                        max: 1.0,
+                    },
+                    |v| v.clamp(-0.5, 1.0),
+                ),
+            ] {
+                let joined = values(&run(Some(&residual), activation)?)?;
+                let expected: Vec<f32> = sums.iter().map(|v| function(*v)).collect();
+                assert_eq!(joined, expected, "{activation:?}");
+            }
+            let silu = values(&run(None, Activation::Silu)?)?;
+            for (found, x) in silu.iter().zip(values(&alone)?) {
+                let expected = f64::from(x) / (1.0 + (-f64::from(x)).exp());
+                assert!((f64::from(*found) - expected).abs() < 1e-6 * (1.0 + expected.abs()));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn steps_give_the_numbers_of_fake_quantization_and_integers_their_bits() -> Result<()> {
+        let mut random = Random::new(73);
+        let mut cases = network_cases();
+        cases.extend((0..40).map(|_| random_case(&mut random)));
+        for case in cases {
+            let x = random.tensor(&case.input)?;
+            let bits = random.choose(&["8", "6", "3"]);
+            let spec = QuantSpec::activation(bits.parse().unwrap());
+            let range = Range::new(-0.4, 0.9).unwrap();
+            let quantizer = ActivationQuantizer::from_range(&spec, range).unwrap();
+            let steps: Vec<f32> = (0..case.weight.iter().product())
+                .map(|_| random.between(0, 254) as f32 - 127.0)
+                .collect();
+            let scale: Vec<f32> = (0..case.weight[0])
+                .map(|i| 0.01 + i as f32 * 1e-3)
+                .collect();
+            let bias = random.floats(case.weight[0]);
+            let per_channel = steps.len() / scale.len();
+            let w: Vec<f32> = steps
+                .iter()
+                .enumerate()
+                .map(|(i, step)| step * scale[i / per_channel])
+                .collect();
+            let mut quantized = vec![0.0; x.elem_count()];
+            quantizer.apply(&values(&x)?, &mut quantized);
+            let expected = reference(&case, &quantized, &w, &bias);
+            let weights = pack(&case, &steps, Some(&scale), &bias);
+            let context = format!("{:?} {:?} {:?}", case.input, case.weight, case.geometry);
+            let blocked = block_channels(&x)?;
+            let run = |integer| {
+                let input = ConvInput {
+                    channels: case.input[1],
+                    quantizer,
+                    integer,
+                };
+                on_one_and_two_threads(|| {
+                    conv2d_blocked(
+                        &blocked,
+                        &input,
+                        &weights,
+                        &case.geometry,
+                        ConvOutput {
+                            activation: Activation::Relu,
+                            ..ConvOutput::default()
+                        },
+                    )
+                })
+            };
+            let float = values(&unblock_channels(&run(false)?, case.weight[0])?)?;
+            let expected: Vec<(f64, f64)> = expected
+                .into_iter()
+                .map(|(sum, magnitude)| (sum.max(0.0), magnitude))
+                .collect();
+            assert_sums_close(&float, &expected, &context);
+            let integer = values(&unblock_channels(&run(true)?, case.weight[0])?)?;
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&float), bits(&integer), "{context}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() -> Result<()> {
+        let case = Case::new(
+            [1, 16, 4, 4],
+            [16, 16, 3, 3],
+            ConvGeometry {
+                strides: [1, 1],
+                pads: [0; 4],
+                dilations: [1, 1],
+                groups: 1,
+            },
+        );
+        let weights = pack(&case, &[0.0; 16 * 16 * 9], None, &[0.0; 16]);
+        let run = |shape: &[usize]| {
+            let x = Tensor::zeros(shape, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+            let input = ConvInput {
+                channels: 16,
+                ..plain_input()
+            };
+            conv2d_blocked(&x, &input, &weights, &case.geometry, ConvOutput::default())
+        };
+        assert!(run(&[1, 16, 4, 4]).is_ok());
+        for shape in [
+            &[1, 15, 4, 4][..],
+            &[1, 2, 4, 4, 16],
+            &[1, 16, 2, 4],
+            &[1, 16, 4],
+        ] {
+            assert!(run(shape).is_err(), "{shape:?}");
+        }
+        let groups = BlockedConvWeights::pack(&[0.0; 8], [4, 2, 1, 1], 2, None, None);
+        assert!(groups.is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Cutting a batch into pieces that go through the network on one thread each.
+
+use std::ops::Range;
+
+use super::activations::Activations;
+use super::kernels::parallel::is_divided;
+use crate::model::{Graph, ValueId, fixed_batch, infer_shapes};
+
+/// Bytes that a node may read and write for a piece: what a second-level cache holds.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Pieces that give every thread of a common processor something to do.
+const FEWEST_PIECES: usize = 8;
+
+/// How the values of a graph depend on the batch.
+#[derive(Debug)]
+pub(super) struct BatchAxis {
+    /// Whether a value's first axis runs over samples, indexed by [`ValueId`].
+    first: Vec<bool>,
+    /// Most bytes that one node reads and writes for one sample.
+    sample_bytes: usize,
+}
+
+impl BatchAxis {
+    /// Compares the shapes of a batch of two with those of a batch of three; nothing is cut in a
+    /// graph that fixes the batch.
+    pub(super) fn of(graph: &Graph) -> Self {
+        let none = Self {
+            first: vec![false; graph.values().len()],
+            sample_bytes: 0,
+        };
+        if fixed_batch(graph).is_some() {
+            return none;
+        }
+        let (two, three) = (infer_shapes(graph, 2), infer_shapes(graph, 3));
+        let is_first = |id: ValueId| match (two.get(id), three.get(id)) {
+            (Some([2, two @ ..]), Some([3, three @ ..])) => two == three,
+            _ => false,
+        };
+        let ids = || (0..graph.values().len() as u32).map(ValueId);
+        let bytes = |id: ValueId| {
+            two.get(id).map_or(0, |shape| {
+                shape.iter().product::<usize>() / 2 * size_of::<f32>()
+            })
+        };
+        let node_bytes = graph.nodes().iter().map(|node| {
+            let ends = node.inputs.iter().flatten().chain(&node.outputs);
+            let computed = ends.filter(|id| !graph.is_initializer(**id));
+            computed.map(|id| bytes(*id)).sum::<usize>()
+        });
+        Self {
+            first: ids().map(is_first).collect(),
+            sample_bytes: node_bytes.max().unwrap_or(0),
+        }
+    }
+
+    /// Whether all values of a run can be cut, and the number of samples if so.
+    pub(super) fn samples(
+        &self,
+        graph: &Graph,
+        fed: &Activations,
+        wanted: &[ValueId],
+    ) -> Option<usize> {
+        if !wanted.iter().all(|id| self.first[id.index()]) {
+            return None;
+        }
+        let mut samples = None;
+        for (id, value) in fed.iter() {
+            if graph.is_initializer(id) {
+                continue;
+            }
+            let own = *value.dims().first()?;
+            if !self.first[id.index()] || samples.is_some_and(|samples| samples != own) {
+                return None;
+            }
+            samples = Some(own);
+        }
+        samples
+    }
+
+    /// The pieces of a batch; `None` where its nodes are better split themselves.
+    pub(super) fn pieces(&self, samples: usize) -> Option<Vec<Range<usize>>> {
+        let threads = rayon::current_num_threads();
+        if !is_divided() || samples < threads {
+            return None;
+        }
+        let largest = (PIECE_BYTES / self.sample_bytes.max(1)).max(1);
+        let count = samples
+            .div_ceil(largest)
+            .next_multiple_of(threads)
+            .min(samples);
+        if count < 4 * threads && !count.is_multiple_of(threads) {
+            return None;
+        }
+        Some(cut(samples, count))
+    }
+
+    /// The pieces of a batch whose results are merged: they do not depend on the number of threads.
+    pub(super) fn fixed_pieces(&self, samples: usize) -> Vec<Range<usize>> {
+        let largest = (PIECE_BYTES / self.sample_bytes.max(1)).max(1);
+        let count = samples.div_ceil(largest).max(FEWEST_PIECES);
+        cut(samples, count.clamp(1, samples.max(1)))
+    }
+}
+
+/// Cuts `0..samples` into `count` ranges of about the same length.
+fn cut(samples: usize, count: usize) -> Vec<Range<usize>> {
+    (0..count)
+        .map(|piece| piece * samples / count..(piece + 1) * samples / count)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn every_sample_is_in_one_piece() {
+        for (samples, count) in [(1, 1), (7, 3), (100, 16), (5, 5)] {
+            let pieces = cut(samples, count);
+            assert!(pieces.iter().all(|piece| !piece.is_empty()));
+            let all: Vec<usize> = pieces.into_iter().flatten().collect();
+            assert_eq!(all, (0..samples).collect::<Vec<_>>());
+        }
+    }
+}

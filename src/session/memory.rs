@@ -1,0 +1,33 @@
+//! How much memory evaluations may use.
+
+/// The most that is taken unasked.
+const LARGEST: usize = 4_000_000_000;
+/// What is taken where the machine does not tell its memory.
+const UNKNOWN: usize = 1_000_000_000;
+
+/// A quarter of the machine's memory, and at most 4 GB.
+pub(super) fn default_cache_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").ok();
+    let total = text.as_deref().and_then(total_bytes);
+    total.map_or(UNKNOWN, |total| (total / 4).min(LARGEST))
+}
+
+/// The line `MemTotal:  24682968 kB` of `/proc/meminfo`.
+fn total_bytes(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kibibytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_tells_its_memory() {
+        let text = "MemTotal:       24682968 kB\nMemFree:        21561344 kB\n";
+        assert_eq!(total_bytes(text), Some(24_682_968 * 1024));
+        assert_eq!(total_bytes("MemFree: 1 kB\n"), None);
+        assert_eq!(total_bytes("MemTotal: many\n"), None);
+    }
+}

@@ -27,7 +27,7 @@ fn every_part_is_measured_on_the_samples_that_were_asked_for() {
         "--bits",
         "8,4",
         "--measure",
-        "float,plan,sensitivity,quantizers,local-errors",
+        "float,plan,sensitivity,quantizers,local-errors,reevaluation",
     ]);
     let layers = OpenModel::open(&sample("signs-resnet.onnx"))
         .unwrap()
@@ -38,6 +38,14 @@ fn every_part_is_measured_on_the_samples_that_were_asked_for() {
     assert_eq!(report["random_inputs"], false);
     assert_eq!(report["sensitivity"]["cells"], layers * 2);
     assert_eq!(report["quantizers"]["cells"], layers * 2);
+    assert_eq!(report["reevaluation"]["changed_layers"], layers.div_ceil(3));
+    assert_eq!(
+        report["reevaluation"]["warm_runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     for part in ["float", "plan", "sensitivity", "quantizers", "local_errors"] {
         let runs = report[part]["runs"].as_array().unwrap();
         assert_eq!(runs.len(), 2, "{part}");
@@ -71,7 +79,8 @@ fn batches_in_memory_are_those_that_are_read() {
             .iter()
             .map(|batch| {
                 let batch = batch.unwrap();
-                let values = batch.fed.get(input).unwrap().flatten_all().unwrap();
+                let values = batch.fed.get(input).unwrap().plain().unwrap();
+                let values = values.flatten_all().unwrap();
                 (
                     values.to_vec1::<f32>().unwrap(),
                     batch.samples,

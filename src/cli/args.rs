@@ -377,6 +377,8 @@ pub enum BenchPart {
     Quantizers,
     /// The output error of every layer alone at every width, and float passes in turn with it
     LocalErrors,
+    /// Evaluating again after the last third of the layers changed, and from nothing in turn with it
+    Reevaluation,
 }
 
 /// Arguments of `bench`.

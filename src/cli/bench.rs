@@ -16,13 +16,15 @@ use super::output::{self, Progress};
 use super::random_inputs::random_inputs;
 use super::timing::Timing;
 use crate::engine::{
-    Batches, Executor, PreparedPlan, Protocol, Ranges, RunError, SensitivityRequest, Subject,
-    local_errors, run_batches, sensitivity,
+    ActivationCache, Batches, Executor, PreparedPlan, Protocol, Ranges, RunError,
+    SensitivityRequest, Subject, evaluate_float, evaluate_plan_cached, local_errors, run_batches,
+    sensitivity,
 };
 use crate::jobs::CancelToken;
+use crate::model::LayerId;
 use crate::plan::{Cost, Plan, cost};
 use crate::quant::NumberFormat;
-use crate::session::{OpenData, OpenModel, SessionError};
+use crate::session::{LAYER_ERROR_SAMPLES, OpenData, OpenModel, SessionError, default_cache_bytes};
 
 /// Samples where neither data nor a limit says how many.
 const SAMPLES: usize = 64;
@@ -41,6 +43,7 @@ struct Report {
     sensitivity: Option<SweepTime>,
     quantizers: Option<SweepTime>,
     local_errors: Option<LocalErrorTime>,
+    reevaluation: Option<ReevaluationTime>,
 }
 
 /// Forward passes over all samples.
@@ -98,6 +101,20 @@ struct LocalErrorTime {
     float_runs: Vec<f64>,
     /// Seconds over those of a float pass over the same samples.
     float_passes: f64,
+}
+
+/// Measuring a changed plan with what the evaluation before it left, and from nothing.
+///
+/// Both have the float outputs, as the window has them by then, and both measure layer errors.
+#[derive(Serialize)]
+struct ReevaluationTime {
+    changed_layers: usize,
+    samples: usize,
+    warm_seconds: f64,
+    warm_runs: Vec<f64>,
+    cold_seconds: f64,
+    cold_runs: Vec<f64>,
+    warm_over_cold: f64,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Exit, SessionError> {
@@ -204,6 +221,7 @@ impl Bench<'_> {
             sensitivity: self.sensitivity()?,
             quantizers: self.quantizers()?,
             local_errors: self.local_errors()?,
+            reevaluation: self.reevaluation()?,
         })
     }
 
@@ -348,6 +366,66 @@ impl Bench<'_> {
         }))
     }
 
+    fn reevaluation(&self) -> Result<Option<ReevaluationTime>, SessionError> {
+        if !self.wants(BenchPart::Reevaluation) {
+            return Ok(None);
+        }
+        let executor = &self.model.executor;
+        let (changed, changed_layers) = self.plan_with_last_third_changed();
+        let before = executor.prepare(self.plan, self.ranges)?;
+        let after = executor.prepare(&changed, self.ranges)?;
+        let cancel = CancelToken::default();
+        let reference = evaluate_float(executor, &self.batches, &cancel, &mut |_| {})?;
+        let cache =
+            |bytes| ActivationCache::new(executor, &self.batches, LAYER_ERROR_SAMPLES, bytes);
+        let evaluate = |plan, cache: &ActivationCache| {
+            evaluate_plan_cached(
+                executor,
+                plan,
+                cache,
+                Some(&reference),
+                &cancel,
+                &mut |_| {},
+            )
+        };
+        let (mut warm, mut cold) = (Timing::default(), Timing::default());
+        let mut progress = self.progress("Evaluating again");
+        for repeat in 1..=self.arguments.repeat.get() {
+            let empty = cache(0);
+            cold.time(|| evaluate(&after, &empty))?;
+            let filled = cache(default_cache_bytes());
+            evaluate(&before, &filled)?;
+            warm.time(|| evaluate(&after, &filled))?;
+            progress.show(repeat, "");
+        }
+        Ok(Some(ReevaluationTime {
+            changed_layers,
+            samples: self.samples,
+            warm_seconds: warm.best(),
+            warm_runs: warm.runs().to_vec(),
+            cold_seconds: cold.best(),
+            cold_runs: cold.runs().to_vec(),
+            warm_over_cold: warm.best() / cold.best(),
+        }))
+    }
+
+    /// The plan with other weights in the last third of its layers, and how many these are.
+    fn plan_with_last_third_changed(&self) -> (Plan, usize) {
+        let layers = self.plan.layers().len() as u32;
+        let count = layers.div_ceil(3);
+        let last: Vec<LayerId> = (layers - count..layers).map(LayerId).collect();
+        let mut changed = self.plan.clone();
+        changed.edit(&last, |choice| {
+            let is_float = choice.weight.format == NumberFormat::F32;
+            choice.weight.format = if is_float {
+                NumberFormat::F16
+            } else {
+                NumberFormat::F32
+            };
+        });
+        (changed, count as usize)
+    }
+
     /// Ranges where inputs are quantized, also for a plan that quantizes none.
     fn ranges_for_inputs(&self, subject: Subject) -> Result<Option<Ranges>, SessionError> {
         if subject == Subject::Weights {
@@ -466,6 +544,15 @@ fn print(report: &Report) {
             local.float_passes,
             local.what,
             local.widths.join(", ")
+        ));
+    }
+    if let Some(again) = &report.reevaluation {
+        output::line(&format!(
+            "evaluating again {:>7.3} s with {} layers changed, {:.0} % of {:.3} s from nothing",
+            again.warm_seconds,
+            again.changed_layers,
+            100.0 * again.warm_over_cold,
+            again.cold_seconds
         ));
     }
 }

@@ -6,7 +6,7 @@ const LARGEST: usize = 4_000_000_000;
 const UNKNOWN: usize = 1_000_000_000;
 
 /// A quarter of the machine's memory, and at most 4 GB.
-pub(super) fn default_cache_bytes() -> usize {
+pub fn default_cache_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").ok();
     let total = text.as_deref().and_then(total_bytes);
     total.map_or(UNKNOWN, |total| (total / 4).min(LARGEST))

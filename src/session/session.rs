@@ -25,7 +25,7 @@ use crate::plan::{Cost, Fingerprint, Plan, Widths};
 use crate::quant::{BitWidth, NumberFormat};
 
 /// Samples that the layer errors of an interactive evaluation are measured on.
-pub(super) const LAYER_ERROR_SAMPLES: usize = 128;
+pub const LAYER_ERROR_SAMPLES: usize = 128;
 /// Samples that the local errors are measured on.
 pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
 /// Entries of the list of recent files.

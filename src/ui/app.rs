@@ -280,6 +280,7 @@ impl eframe::App for App {
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
+        let begun = Instant::now();
         self.show(ui);
         if let Some(started) = self.started.take() {
             tracing::debug!(
@@ -287,9 +288,11 @@ impl eframe::App for App {
                 started.elapsed().as_millis()
             );
         }
-        if let Some(seconds) = frame.info().cpu_usage {
-            tracing::trace!("the frame before took {:.2} ms", 1e3 * seconds);
-        }
+        tracing::trace!(
+            "views took {:.2} ms; the whole frame before, with painting, {:.2} ms",
+            1e3 * begun.elapsed().as_secs_f64(),
+            1e3 * frame.info().cpu_usage.unwrap_or(0.0),
+        );
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {

@@ -112,7 +112,7 @@ def load_samples(data, name):
     import numpy as np
 
     if name == "resnet20-cifar10":
-        samples, labels = class_folders(data / "cifar10" / "test", 100)
+        samples, labels = class_folders(data / "cifar10" / "test", 200)
         calibration, _ = class_folders(data / "cifar10" / "calib", 25)
         return samples, labels, calibration
     if name == "mobilenetv1-025-imagenet":

@@ -165,11 +165,9 @@ impl Window {
             app.logic(ui.ctx());
             app.show(ui);
         });
-        let meshes = self
-            .ctx
+        self.ctx
             .tessellate(output.shapes, output.pixels_per_point)
-            .len();
-        meshes
+            .len()
     }
 
     /// Clicks what a screen reader would call `label`.

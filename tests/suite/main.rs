@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_files;
+mod bench_command;
 mod cancelling;
 mod common;
 mod golden_float;

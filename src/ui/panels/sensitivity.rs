@@ -294,7 +294,11 @@ fn progress_ui(ui: &mut egui::Ui, samples: usize, total: usize) {
 
 fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<MapEvent> {
     let Some(sweep) = session.sensitivity().filter(|sweep| sweep.samples > 0) else {
-        ui.label("No sweep yet: choose what to quantize above and press Run sweep. Results appear after the first batch and can be cancelled at any time");
+        ui.label(if session.running_jobs().iter().any(|job| job.name == "Sensitivity") {
+            "The sweep runs: results appear after the first batch"
+        } else {
+            "No sweep yet: choose what to quantize above and press Run sweep. Results appear after the first batch and can be cancelled at any time"
+        });
         return None;
     };
     progress_ui(ui, sweep.samples, sweep.total);

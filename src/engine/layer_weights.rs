@@ -219,7 +219,7 @@ fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, 
         values = quantized.dequantized;
         Some(WeightQuantization { errors })
     };
-    let packed = pack_values(graph, layer, &values, steps)
+    let packed = pack_values(graph, layer, &values, steps.as_ref())
         .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(LayerWeights { packed, quantized })
 }
@@ -229,7 +229,7 @@ fn pack_values(
     graph: &Graph,
     layer: &Layer,
     values: &[f32],
-    steps: Option<ChannelSteps>,
+    steps: Option<&ChannelSteps>,
 ) -> Result<Packed, OpError> {
     let node = graph.node(layer.node);
     let bias: Option<Vec<f32>> = layer
@@ -242,7 +242,7 @@ fn pack_values(
         (Op::Conv(conv), &[out, per_group, height, width]) if !computed_bias => {
             let shape = [out, per_group, height, width];
             if BlockedConvWeights::fits(shape, conv.groups) {
-                let (values, scales) = match &steps {
+                let (values, scales) = match steps {
                     Some(steps) => (&steps.steps[..], Some(&steps.scales[..])),
                     None => (values, None),
                 };

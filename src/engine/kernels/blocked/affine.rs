@@ -6,8 +6,8 @@ use rten_simd::{Isa, SimdOp};
 
 use super::super::contiguous_f32;
 use super::super::parallel::for_each_chunk;
-use super::conv::ChannelAffine;
 use super::layout::blocked_dims;
+use super::weights::ChannelAffine;
 use super::{BLOCK, Pixel};
 
 /// `(x − mean) · factor + bias` of a blocked image, with one number of each for every channel.

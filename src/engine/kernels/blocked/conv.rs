@@ -1,52 +1,30 @@
 //! Convolution of blocked images.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rten_simd::SimdOp as _;
 
-use super::super::conv::{check_channels, check_weight, windows};
+use super::super::conv::{check_channels, windows};
 use super::super::geometry::ConvGeometry;
 use super::super::parallel::{for_each, is_divided};
 use super::super::planes::Windows;
 use super::super::scratch::{Element, with_scratch};
 use super::super::{Activation, checked_len, contiguous_f32};
 use super::depthwise;
-use super::integer::IntegerWeights;
+use super::integer::{Codes, IntegerWeights};
 use super::layout::blocked_dims;
+use super::reading::{Copied, Quantized, Steps};
 use super::strips::{Fill, Source, Strips};
 use super::tile::{ConvolveBlock, Finish, Input, Rows, Step};
+use super::units::{Unit, blocks_per_unit, units, written};
+use super::weights::{BlockedConvWeights, ChannelAffine, Kind};
 use super::{BLOCK, Pixel};
 use crate::quant::{ActivationQuantizer, Grid};
 
 /// Bytes of pixels that one unit of a pointwise convolution reads.
 const POINTWISE_BYTES: usize = 384 << 10;
-
-/// Weight, scale and bias of a convolution of one group, or of one group a channel.
-///
-/// Integer weights are kept as steps, that is `ŵ / scale`, and the scale of the output channel is
-/// applied to the finished sum. With the input in steps too, all products and sums are integers: as
-/// long as a sum stays below 2²⁴ it is exact in `f32`, and equal to that of the integer kernel.
-#[derive(Debug)]
-pub struct BlockedConvWeights {
-    shape: [usize; 4],
-    pub(super) kind: Kind,
-    /// `[input blocks, kernel elements, channels of the block, 16]` for each output block, or
-    /// `[kernel elements, 16]` for each block of a depthwise convolution.
-    pub(super) rows: Vec<Pixel>,
-    /// Factor of each output channel; `None` where the weights are values.
-    pub(super) scale: Option<Vec<Pixel>>,
-    pub(super) bias: Vec<Pixel>,
-    pub(super) integer: Option<IntegerWeights>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Dense,
-    Depthwise,
-}
 
 /// How a convolution reads its input.
 #[derive(Clone, Copy, Debug)]
@@ -68,148 +46,6 @@ pub struct ConvOutput<'a> {
     pub activation: Activation,
     /// Applied last.
     pub after: Option<&'a ChannelAffine>,
-}
-
-/// `(x − mean) · factor + bias`, with one number of each for every channel, in blocks.
-#[derive(Clone, Debug)]
-pub struct ChannelAffine {
-    /// Subtracted first.
-    pub mean: Vec<[f32; BLOCK]>,
-    /// Multiplied with.
-    pub factor: Vec<[f32; BLOCK]>,
-    /// Added last.
-    pub bias: Vec<[f32; BLOCK]>,
-}
-
-impl ChannelAffine {
-    /// From one number a channel.
-    pub fn new([mean, factor, bias]: [&[f32]; 3]) -> Self {
-        Self {
-            mean: lanes(mean),
-            factor: lanes(factor),
-            bias: lanes(bias),
-        }
-    }
-}
-
-impl BlockedConvWeights {
-    /// Whether the blocked kernels take such a weight `[out, in / groups, height, width]`.
-    pub fn fits(shape: [usize; 4], groups: usize) -> bool {
-        groups == 1 || (shape[1] == 1 && shape[0] == groups)
-    }
-
-    /// Packs a weight `[out, in / groups, height, width]`, in values or with `scale` in steps.
-    ///
-    /// # Errors
-    /// A weight, scale or bias of another length than the shape says, an empty kernel, or groups that
-    /// are neither one nor as many as there are channels.
-    pub fn pack(
-        weight: &[f32],
-        shape: [usize; 4],
-        groups: usize,
-        scale: Option<&[f32]>,
-        bias: Option<&[f32]>,
-    ) -> Result<Self> {
-        let [out, inputs, height, width] = shape;
-        check_weight(weight, shape, out, groups, bias)?;
-        if !Self::fits(shape, groups) {
-            bail!("a weight {shape:?} in {groups} groups is not for blocked images");
-        }
-        if scale.is_some_and(|scale| scale.len() != out) {
-            bail!("expected one scale for each of {out} output channels");
-        }
-        let kernel = height * width;
-        let kind = if groups > 1 {
-            Kind::Depthwise
-        } else {
-            Kind::Dense
-        };
-        let rows = match kind {
-            Kind::Dense => dense_rows(weight, [out, inputs, kernel]),
-            Kind::Depthwise => depthwise_rows(weight, [out, kernel]),
-        };
-        let integer = scale
-            .filter(|_| kind == Kind::Dense)
-            .and_then(|_| IntegerWeights::pack(weight, [out, inputs, kernel]));
-        Ok(Self {
-            shape,
-            kind,
-            rows,
-            scale: scale.map(lanes),
-            bias: lanes(&bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec)),
-            integer,
-        })
-    }
-
-    /// Kernel `[height, width]`.
-    pub fn kernel(&self) -> [usize; 2] {
-        [self.shape[2], self.shape[3]]
-    }
-
-    /// Output channels.
-    pub fn outputs(&self) -> usize {
-        self.shape[0]
-    }
-
-    fn input_channels(&self) -> usize {
-        match self.kind {
-            Kind::Dense => self.shape[1],
-            Kind::Depthwise => self.shape[0],
-        }
-    }
-
-    pub(super) fn blocks(&self) -> usize {
-        self.outputs().div_ceil(BLOCK)
-    }
-
-    fn kernel_len(&self) -> usize {
-        self.shape[2] * self.shape[3]
-    }
-}
-
-/// One number a channel, in blocks.
-fn lanes(values: &[f32]) -> Vec<Pixel> {
-    values
-        .chunks(BLOCK)
-        .map(|chunk| std::array::from_fn(|lane| chunk.get(lane).copied().unwrap_or(0.0)))
-        .collect()
-}
-
-fn dense_rows(weight: &[f32], [out, inputs, kernel]: [usize; 3]) -> Vec<Pixel> {
-    let mut rows = Vec::with_capacity(out.div_ceil(BLOCK) * inputs * kernel);
-    for first_out in (0..out).step_by(BLOCK) {
-        for first_in in (0..inputs).step_by(BLOCK) {
-            for element in 0..kernel {
-                for input in first_in..inputs.min(first_in + BLOCK) {
-                    rows.push(std::array::from_fn(|lane| {
-                        let output = first_out + lane;
-                        if output < out {
-                            weight[(output * inputs + input) * kernel + element]
-                        } else {
-                            0.0
-                        }
-                    }));
-                }
-            }
-        }
-    }
-    rows
-}
-
-fn depthwise_rows(weight: &[f32], [out, kernel]: [usize; 2]) -> Vec<Pixel> {
-    (0..out)
-        .step_by(BLOCK)
-        .flat_map(|first| (0..kernel).map(move |element| (first, element)))
-        .map(|(first, element)| {
-            std::array::from_fn(|lane| {
-                weight
-                    .get((first + lane) * kernel + element)
-                    .copied()
-                    .filter(|_| first + lane < out)
-                    .unwrap_or(0.0)
-            })
-        })
-        .collect()
 }
 
 /// Convolves a plain `[batch, channels, height, width]` or a blocked image; the result is blocked.
@@ -339,24 +175,6 @@ impl Conv2d<'_> {
     }
 }
 
-/// A vector of `len` numbers that `write` writes, without zeros being written first.
-///
-/// A convolution writes as many bytes as it reads, so that a pass of zeros over its output would be
-/// felt. The tasks of a convolution divide all of the output among them, and a task writes every
-/// number of its part: [`ConvolveBlock`], [`depthwise::ConvolveChannels`] and
-/// [`IntegerWeights::convolve_block`] cover their rows with tiles.
-#[expect(unsafe_code, reason = "the compiler cannot see that all is written")]
-fn written(
-    len: usize,
-    write: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<()>,
-) -> Result<Vec<f32>> {
-    let mut values = Vec::with_capacity(len);
-    write(&mut values.spare_capacity_mut()[..len])?;
-    // SAFETY: `write` has written the first `len` numbers, which the capacity holds.
-    unsafe { values.set_len(len) };
-    Ok(values)
-}
-
 /// One convolution of a batch.
 pub(super) struct Call<'a> {
     operation: &'a Conv2d<'a>,
@@ -364,73 +182,6 @@ pub(super) struct Call<'a> {
     is_blocked: bool,
     channels: usize,
     sample_len: usize,
-}
-
-/// Some output rows (or pixels) and blocks of one sample; what one task computes.
-pub(super) struct Unit<'a> {
-    pub sample: usize,
-    /// Output rows; output pixels of a pointwise convolution.
-    pub rows: Range<usize>,
-    /// First output block.
-    pub first_block: usize,
-    /// One slice an output block.
-    pub outputs: Vec<&'a mut [MaybeUninit<f32>]>,
-    /// As the outputs; empty without a residual.
-    pub residuals: Vec<&'a [f32]>,
-}
-
-/// The units of an output, each of at most `rows` of `row_len` numbers and of `blocks` blocks.
-fn units<'a>(
-    y: &'a mut [MaybeUninit<f32>],
-    residual: Option<&'a [f32]>,
-    [batch, all_blocks, plane_len]: [usize; 3],
-    [rows, row_len]: [usize; 2],
-    blocks: usize,
-) -> Vec<Unit<'a>> {
-    let part_len = rows * row_len;
-    let (strips, groups) = (plane_len.div_ceil(part_len), all_blocks.div_ceil(blocks));
-    let mut units: Vec<Unit<'a>> = Vec::with_capacity(batch * groups * strips);
-    for sample in 0..batch {
-        for group in 0..groups {
-            for strip in 0..strips {
-                units.push(Unit {
-                    sample,
-                    rows: strip * rows..((strip + 1) * rows).min(plane_len / row_len),
-                    first_block: group * blocks,
-                    outputs: Vec::with_capacity(blocks),
-                    residuals: Vec::new(),
-                });
-            }
-        }
-    }
-    let first_unit =
-        |plane: usize| (plane / all_blocks * groups + plane % all_blocks / blocks) * strips;
-    for (index, plane) in y.chunks_exact_mut(plane_len).enumerate() {
-        let own = &mut units[first_unit(index)..];
-        for (unit, part) in own.iter_mut().zip(plane.chunks_mut(part_len)) {
-            unit.outputs.push(part);
-        }
-    }
-    for (index, plane) in residual
-        .into_iter()
-        .flat_map(|r| r.chunks_exact(plane_len))
-        .enumerate()
-    {
-        let own = &mut units[first_unit(index)..];
-        for (unit, part) in own.iter_mut().zip(plane.chunks(part_len)) {
-            unit.residuals.push(part);
-        }
-    }
-    units
-}
-
-/// Output blocks of a unit: all of them, unless there would be too few units for the threads.
-fn blocks_per_unit(all_blocks: usize, other_units: usize) -> usize {
-    if !is_divided() {
-        return all_blocks;
-    }
-    let wanted = (2 * rayon::current_num_threads()).div_ceil(other_units.max(1));
-    all_blocks.div_ceil(wanted.min(all_blocks))
 }
 
 impl Call<'_> {
@@ -453,7 +204,7 @@ impl Call<'_> {
         let weights = self.weights();
         if let (Some(integer), true, ActivationQuantizer::Affine(grid)) =
             (&weights.integer, self.operation.input.integer, quantizer)
-            && let Some(codes) = integer.codes(&grid)
+            && let Some(codes) = Codes::of(&grid)
             && self.is_blocked
         {
             return self.run_as(
@@ -867,45 +618,6 @@ where
     );
 }
 
-/// The input as it is.
-struct Copied;
-
-impl Fill for Copied {
-    type Element = f32;
-    fn zero(&self) -> f32 {
-        0.0
-    }
-    fn convert(&self, from: &[f32], to: &mut [f32]) {
-        to.copy_from_slice(from);
-    }
-}
-
-/// The input quantized and dequantized.
-struct Quantized(ActivationQuantizer);
-
-impl Fill for Quantized {
-    type Element = f32;
-    fn zero(&self) -> f32 {
-        0.0
-    }
-    fn convert(&self, from: &[f32], to: &mut [f32]) {
-        self.0.apply(from, to);
-    }
-}
-
-/// The input in steps of its grid.
-struct Steps(Grid);
-
-impl Fill for Steps {
-    type Element = f32;
-    fn zero(&self) -> f32 {
-        0.0
-    }
-    fn convert(&self, from: &[f32], to: &mut [f32]) {
-        self.0.steps_slice(from, to);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{
@@ -1118,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_shapes_are_refused() -> Result<()> {
+    fn wrong_shapes_are_refused() {
         let case = Case::new(
             [1, 16, 4, 4],
             [16, 16, 3, 3],
@@ -1149,6 +861,5 @@ mod tests {
         }
         let groups = BlockedConvWeights::pack(&[0.0; 8], [4, 2, 1, 1], 2, None, None);
         assert!(groups.is_err());
-        Ok(())
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct IntegerWeights {
     /// `[input blocks, kernel elements, channels / 4]` for each output block.
     quads: Vec<Quads>,
     quads_per_block: usize,
-    /// Σ q_w of each output.
+    /// `Σ q_w` of each output.
     sums: Vec<[i32; BLOCK]>,
 }
 
@@ -77,11 +77,6 @@ impl IntegerWeights {
         })
     }
 
-    /// How an input becomes codes of 8 bits; `None` for a grid of more.
-    pub(super) fn codes(&self, grid: &Grid) -> Option<Codes> {
-        (grid.q_max() - grid.q_min() <= 255).then_some(Codes(*grid))
-    }
-
     /// One output block of one strip.
     pub(super) fn convolve_block(
         &self,
@@ -120,6 +115,13 @@ impl SimdOp for Finished<'_> {
 
 /// The input as codes that begin at 0.
 pub(super) struct Codes(Grid);
+
+impl Codes {
+    /// How an input becomes codes of 8 bits; `None` for a grid of more.
+    pub(super) fn of(grid: &Grid) -> Option<Self> {
+        (grid.q_max() - grid.q_min() <= 255).then_some(Self(*grid))
+    }
+}
 
 impl Fill for Codes {
     type Element = u8;

@@ -12,14 +12,18 @@ mod depthwise;
 mod integer;
 mod layout;
 mod pool;
+mod reading;
 mod strips;
 mod tile;
+mod units;
+mod weights;
 
 pub use affine::scale_and_shift_blocked;
-pub use conv::{BlockedConvWeights, ChannelAffine, ConvInput, ConvOutput, conv2d_blocked};
+pub use conv::{ConvInput, ConvOutput, conv2d_blocked};
 pub use integer::has_integer_dot_products;
 pub use layout::{block_channels, concat_blocked, unblock_channels};
 pub use pool::{average_pool_blocked, global_average_pool_blocked, max_pool_blocked};
+pub use weights::{BlockedConvWeights, ChannelAffine};
 
 /// Channels of a block.
 pub const BLOCK: usize = 16;

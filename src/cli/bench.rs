@@ -17,8 +17,8 @@ use super::random_inputs::random_inputs;
 use super::timing::Timing;
 use crate::engine::{
     ActivationCache, Batches, Executor, PreparedPlan, Protocol, Ranges, RunError,
-    SensitivityRequest, Subject, evaluate_float, evaluate_plan_cached, local_errors, run_batches,
-    sensitivity,
+    SensitivityRequest, Subject, evaluate_float, evaluate_plan, evaluate_plan_cached, local_errors,
+    run_batches, sensitivity,
 };
 use crate::jobs::CancelToken;
 use crate::model::LayerId;
@@ -391,8 +391,20 @@ impl Bench<'_> {
         let (mut warm, mut cold) = (Timing::default(), Timing::default());
         let mut progress = self.progress("Evaluating again");
         for repeat in 1..=self.arguments.repeat.get() {
-            let empty = cache(0);
-            cold.time(|| evaluate(&after, &empty))?;
+            cold.time(|| {
+                let executor = self.cold_executor();
+                let plan = executor.prepare(&changed, self.ranges)?;
+                let reference = evaluate_float(&executor, &self.batches, &cancel, &mut |_| {})?;
+                evaluate_plan(
+                    &executor,
+                    &plan,
+                    &self.batches,
+                    Some(&reference),
+                    LAYER_ERROR_SAMPLES,
+                    &cancel,
+                    &mut |_| {},
+                )
+            })?;
             let filled = cache(default_cache_bytes());
             evaluate(&before, &filled)?;
             warm.time(|| evaluate(&after, &filled))?;
@@ -416,12 +428,14 @@ impl Bench<'_> {
         let last: Vec<LayerId> = (layers - count..layers).map(LayerId).collect();
         let mut changed = self.plan.clone();
         changed.edit(&last, |choice| {
-            let is_float = choice.weight.format == NumberFormat::F32;
-            choice.weight.format = if is_float {
-                NumberFormat::F16
+            let width = if choice.weight.format.bits() == 4 {
+                8
             } else {
-                NumberFormat::F32
+                4
             };
+            if let Ok(format) = NumberFormat::int(width) {
+                choice.weight.format = format;
+            }
         });
         (changed, count as usize)
     }

@@ -332,24 +332,30 @@ mod avx512 {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for (r, sums) in sums.iter().enumerate() {
             let at = ((row + r) * block.rows.width + column) * BLOCK;
             let mut pixels = [[0.0; BLOCK]; P];
-            for (index, (sum, pixel)) in sums.into_iter().zip(&mut pixels).enumerate() {
-                let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), block.scale, block.bias);
+            let output = &mut block.output[at..at + P * BLOCK];
+            // As arrays of known length, so that each is one store.
+            let outputs = output.as_chunks_mut::<BLOCK>().0.iter_mut();
+            for (index, (sum, to)) in sums.iter().zip(outputs).enumerate() {
+                let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), block.scale, block.bias);
                 if let Some(residual) = block.residual {
                     let own: Pixel = residual[at + index * BLOCK..].as_chunks::<BLOCK>().0[0];
                     y = _mm512_add_ps(y, bytemuck::cast(own));
                 }
-                *pixel = bytemuck::cast(activated(block.activation, y));
+                let y: Pixel = bytemuck::cast(activated(block.activation, y));
+                *to = y.map(MaybeUninit::new);
+                if block.rest.is_some() {
+                    pixels[index] = y;
+                }
             }
             if let Some(rest) = block.rest {
                 Finished(rest, &mut pixels).dispatch();
-            }
-            let output = &mut block.output[at..at + P * BLOCK];
-            // As arrays of known length, so that each is one store.
-            for (to, pixel) in output.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pixels) {
-                *to = pixel.map(MaybeUninit::new);
+                let outputs = output.as_chunks_mut::<BLOCK>().0.iter_mut();
+                for (to, pixel) in outputs.zip(pixels) {
+                    *to = pixel.map(MaybeUninit::new);
+                }
             }
         }
     }

@@ -275,6 +275,7 @@ impl<T: Input> ConvolveBlock<'_, T> {
                 }
             }
         }
+        // By value, so that the sums stay in registers.
         for (r, mut sums) in sums.into_iter().enumerate() {
             let at = ((row + r) * self.rows.width + column) * BLOCK;
             let output = &mut self.output[at..at + P * BLOCK];

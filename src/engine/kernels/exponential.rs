@@ -1,9 +1,45 @@
-//! The exponential function of a register.
+//! The logistic function of a register.
 
-use rten_simd::Isa;
 use rten_simd::ops::{BitOps as _, FloatOps as _, IntOps as _, NumOps as _, ToFloat as _};
+use rten_simd::{Isa, Simd as _, SimdOp};
 
-/// `e^x` with a relative error below 2·10⁻⁷; the method is that of the element-wise operator.
+/// `1 / (1 + e^−x)`. NaN gives NaN.
+#[inline(always)]
+pub(super) fn sigmoid<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    let ops = isa.f32();
+    let grown = exp(isa, ops.sub(ops.zero(), x));
+    ops.div(ops.one(), ops.add(ops.one(), grown))
+}
+
+/// [`sigmoid`] of each number, by the same instructions as in a convolution's registers.
+pub fn sigmoid_slice(from: &[f32], to: &mut [f32]) {
+    Sigmoid { from, to }.dispatch();
+}
+
+struct Sigmoid<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl SimdOp for Sigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        let lanes = ops.len();
+        for (from, to) in self.from.chunks(lanes).zip(self.to.chunks_mut(lanes)) {
+            let y = sigmoid(isa, ops.load_pad(from).0);
+            if to.len() == lanes {
+                ops.store(y, to);
+            } else {
+                to.copy_from_slice(&y.to_array().as_ref()[..to.len()]);
+            }
+        }
+    }
+}
+
+/// `e^x` with a relative error below 2·10⁻⁷ for `−87 ≤ x ≤ 88`, and that of the nearer end beyond.
 ///
 /// ```text
 /// e^x = 2^n · e^r,  n = round(x / ln 2),  |r| ≤ ln 2 / 2
@@ -21,7 +57,7 @@ fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
         0.5,
     ];
     let (floats, ints) = (isa.f32(), isa.i32());
-    let limited = floats.min(floats.splat(89.0), floats.max(floats.splat(-104.0), x));
+    let limited = floats.min(floats.splat(88.0), floats.max(floats.splat(-87.0), x));
     let steps = floats.to_int_round(floats.mul(limited, floats.splat(std::f32::consts::LOG2_E)));
     let n = ints.to_float(steps);
     let r = floats.mul_sub_from(n, floats.splat(LN2_HIGH), limited);
@@ -32,27 +68,30 @@ fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     }
     let p = floats.mul_add(floats.mul(p, r), r, r);
     let p = floats.add(p, floats.one());
-    // The power of two is applied in two halves, so that neither leaves the normal range.
-    let half = ints.shift_right::<1>(steps);
-    let rest = ints.sub(steps, half);
-    floats.mul(
-        floats.mul(p, power_of_two(isa, half)),
-        power_of_two(isa, rest),
-    )
+    // Within these limits the power of two is a normal number.
+    let exponent = ints.shift_left::<23>(ints.add(steps, ints.splat(127)));
+    floats.mul(p, floats.from_bits(exponent.to_bits()))
 }
 
-#[inline(always)]
-fn power_of_two<I: Isa>(isa: I, n: I::I32) -> I::F32 {
-    let ints = isa.i32();
-    isa.f32().from_bits(rten_simd::Simd::to_bits(
-        ints.shift_left::<23>(ints.add(n, ints.splat(127))),
-    ))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `1 / (1 + e^−x)`.
-#[inline(always)]
-pub(super) fn sigmoid<I: Isa>(isa: I, x: I::F32) -> I::F32 {
-    let ops = isa.f32();
-    let grown = exp(isa, ops.sub(ops.zero(), x));
-    ops.div(ops.one(), ops.add(ops.one(), grown))
+    #[test]
+    fn agrees_with_the_definition() {
+        let xs: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.031).collect();
+        let mut ys = vec![0.0; xs.len()];
+        sigmoid_slice(&xs, &mut ys);
+        for (x, y) in xs.iter().zip(&ys) {
+            let expected = 1.0 / (1.0 + (-f64::from(*x)).exp());
+            let error = (f64::from(*y) - expected).abs();
+            assert!(
+                error <= 3e-7 * expected + 1e-37,
+                "{x}: {y} is not {expected}"
+            );
+        }
+        let mut special = [0.0; 3];
+        sigmoid_slice(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN], &mut special);
+        assert!(special[0] == 1.0 && special[1] < 1e-37 && special[2].is_nan());
+    }
 }

@@ -31,6 +31,7 @@ mod testing;
 pub use activation::Activation;
 pub use conv::{ConvWeights, conv2d};
 pub use conv_transpose::{ConvTransposeWeights, conv_transpose2d};
+pub use exponential::sigmoid_slice;
 pub use fake_quantize::{fake_quantize, fake_quantize_observed, quantization_errors};
 pub use geometry::{ConvGeometry, PoolGeometry};
 pub use lrn::{LrnParameters, lrn};

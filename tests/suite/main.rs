@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod arithmetic;
 mod bad_files;
 mod bench_command;
 mod cancelling;

@@ -11,7 +11,7 @@ pub(super) fn sigmoid<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     ops.div(ops.one(), ops.add(ops.one(), grown))
 }
 
-/// [`sigmoid`] of each number, by the same instructions as in a convolution's registers.
+/// `1 / (1 + e^−x)` of each number, by the same instructions as in a convolution's registers.
 pub fn sigmoid_slice(from: &[f32], to: &mut [f32]) {
     Sigmoid { from, to }.dispatch();
 }

@@ -192,7 +192,7 @@ mod avx512 {
 
     use rten_simd::SimdOp as _;
 
-    use super::{BLOCK, Finish, Finished, Pixel, Quads, Rows, Step};
+    use super::{BLOCK, Finish, Finished, Pixel, QUAD, Quads, Rows, Step};
 
     /// Most pixels of a tile, and of each row of a tile of two rows.
     const PIXELS: usize = 24;
@@ -323,23 +323,28 @@ mod avx512 {
             quads = rest;
             for (quad, weights) in own.iter().enumerate().take(4) {
                 let weights: __m512i = bytemuck::cast(*weights);
-                for (sums, inputs) in sums.iter_mut().zip(&inputs) {
-                    for (sum, pixel) in sums.iter_mut().zip(*inputs) {
-                        let four = pixel.as_chunks::<4>().0[quad];
+                // A place that is seen to lie in the pixel, so that no check keeps the loops from being
+                // unrolled and the sums from staying in registers.
+                let at = quad % (BLOCK / QUAD) * QUAD;
+                for r in 0..ROWS {
+                    for p in 0..P {
+                        let pixel = &inputs[r][p];
+                        let four = [pixel[at], pixel[at + 1], pixel[at + 2], pixel[at + 3]];
                         let values = _mm512_set1_epi32(i32::from_ne_bytes(four));
-                        *sum = _mm512_dpbusd_epi32(*sum, values, weights);
+                        sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], values, weights);
                     }
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
+        // By value, so that the sums stay in registers until here.
+        for (r, sums) in sums.into_iter().enumerate() {
             let at = ((row + r) * block.rows.width + column) * BLOCK;
             let mut pixels = [[0.0; BLOCK]; P];
             let output = &mut block.output[at..at + P * BLOCK];
             // As arrays of known length, so that each is one store.
             let outputs = output.as_chunks_mut::<BLOCK>().0.iter_mut();
-            for (index, (sum, to)) in sums.iter().zip(outputs).enumerate() {
-                let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), block.scale, block.bias);
+            for (index, (sum, to)) in sums.into_iter().zip(outputs).enumerate() {
+                let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), block.scale, block.bias);
                 if let Some(residual) = block.residual {
                     let own: Pixel = residual[at + index * BLOCK..].as_chunks::<BLOCK>().0[0];
                     y = _mm512_add_ps(y, bytemuck::cast(own));

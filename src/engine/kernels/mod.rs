@@ -1,8 +1,8 @@
 //! Numeric kernels on the processor, as candle custom operations.
 //!
-//! A kernel takes `f32` tensors in row-major order, or images in blocks of channels ([`blocked`]), and runs in the rayon pool of its caller. Work is
-//! split over samples, groups and output channels, never within a sum, so that the result is the same
-//! for any number of threads.
+//! A kernel takes `f32` tensors in row-major order, or images in blocks of channels ([`blocked`]), and
+//! runs in the rayon pool of its caller. Work is split over samples, groups and output channels, never
+//! within a sum, so that the result is the same for any number of threads.
 
 #![expect(
     clippy::inline_always,

@@ -44,7 +44,7 @@ pub fn fake_quantize_observed(
     }
 }
 
-/// The error of quantizing a tensor, without the quantized tensor.
+/// The error of quantizing a tensor, for a caller that quantizes it elsewhere.
 ///
 /// # Errors
 /// A tensor of another element type.

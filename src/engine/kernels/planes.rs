@@ -244,7 +244,7 @@ impl ShiftedPlanes {
 }
 
 /// Copies every `stride`-th element, starting with the first, until `to` is full.
-fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
+pub(super) fn copy_strided<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
     match stride {
         1 => to.copy_from_slice(&from[..to.len()]),
         2 => {
@@ -253,8 +253,9 @@ fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
                 *to = pair[0];
             }
             // An odd end has no pair.
-            let last = to.len() - 1;
-            to[last] = from[2 * last];
+            if let Some(last) = to.len().checked_sub(1) {
+                to[last] = from[2 * last];
+            }
         }
         _ => {
             for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {

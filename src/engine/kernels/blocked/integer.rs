@@ -91,7 +91,16 @@ impl IntegerWeights {
         let zero = grid.zero_point() - grid.q_min();
         let start = self.sums[block].map(|sum| -zero * sum);
         let quads = &self.quads[block * self.quads_per_block..][..self.quads_per_block];
-        dot_products(codes, steps, quads, rows, &start, &finish, output);
+        DotProducts {
+            codes,
+            steps,
+            quads,
+            rows,
+            start,
+            finish,
+            output,
+        }
+        .run();
     }
 }
 
@@ -147,35 +156,33 @@ pub fn has_integer_dot_products() -> bool {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn dot_products(
-    _codes: &[[u8; BLOCK]],
-    _steps: &[Step],
-    _quads: &[Quads],
-    _rows: Rows,
-    _start: &[i32; BLOCK],
-    _finish: &Finish<'_>,
-    _output: &mut [MaybeUninit<f32>],
-) {
+/// One output block of one strip, as the instructions take it.
+struct DotProducts<'a> {
+    codes: &'a [[u8; BLOCK]],
+    steps: &'a [Step],
+    quads: &'a [Quads],
+    rows: Rows,
+    /// What each sum begins with.
+    start: [i32; BLOCK],
+    finish: Finish<'a>,
+    output: &'a mut [MaybeUninit<f32>],
 }
 
-#[cfg(target_arch = "x86_64")]
-#[expect(
-    unsafe_code,
-    reason = "a function for an instruction set may only be called where the processor has it"
-)]
-fn dot_products(
-    codes: &[[u8; BLOCK]],
-    steps: &[Step],
-    quads: &[Quads],
-    rows: Rows,
-    start: &[i32; BLOCK],
-    finish: &Finish<'_>,
-    output: &mut [MaybeUninit<f32>],
-) {
-    if has_integer_dot_products() {
-        // SAFETY: the processor has the instructions, as was just asked.
-        unsafe { avx512::convolve(codes, steps, quads, rows, start, finish, output) }
+impl DotProducts<'_> {
+    /// Weights are packed only where the processor has the instructions, so this runs only there.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(
+            unsafe_code,
+            reason = "a function for an instruction set may only be called where the processor has it"
+        )
+    )]
+    fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if has_integer_dot_products() {
+            // SAFETY: the processor has the instructions, as was just asked.
+            unsafe { avx512::convolve(self) }
+        }
     }
 }
 
@@ -192,7 +199,7 @@ mod avx512 {
 
     use rten_simd::SimdOp as _;
 
-    use super::{BLOCK, Finish, Finished, Pixel, QUAD, Quads, Rows, Step};
+    use super::{BLOCK, DotProducts, Finish, Finished, Pixel, QUAD, Quads, Rows, Step};
 
     /// Most pixels of a tile, and of each row of a tile of two rows.
     const PIXELS: usize = 24;
@@ -214,30 +221,31 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn convolve(
-        codes: &[[u8; BLOCK]],
-        steps: &[Step],
-        quads: &[Quads],
-        rows: Rows,
-        start: &[i32; BLOCK],
-        finish: &Finish<'_>,
-        output: &mut [MaybeUninit<f32>],
-    ) {
+    pub(super) fn convolve(work: DotProducts<'_>) {
+        let DotProducts {
+            codes,
+            steps,
+            quads,
+            rows,
+            start,
+            finish,
+            output,
+        } = work;
         let scale = finish.scale.copied().unwrap_or([1.0; BLOCK]);
         let mut block = Block {
             codes,
             steps,
             quads,
             rows,
-            start: bytemuck::cast(*start),
+            start: bytemuck::cast(start),
             scale: bytemuck::cast(scale),
             bias: bytemuck::cast(*finish.bias),
             residual: finish.residual,
             activation: finish.activation,
-            rest: rest_of(finish),
+            rest: rest_of(&finish),
             output,
         };
-        let Rows { count, width, .. } = rows;
+        let Rows { count, width, .. } = block.rows;
         let mut row = 0;
         while row < count {
             if width <= PAIRED && row + 1 < count {

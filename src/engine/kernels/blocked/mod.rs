@@ -14,6 +14,8 @@ mod layout;
 mod pool;
 mod reading;
 mod strips;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod units;
 mod weights;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use super::super::checked_len;
-use super::super::planes::{MAX_KERNEL_LEN, Windows};
+use super::super::planes::{MAX_KERNEL_LEN, Windows, copy_strided};
 use super::BLOCK;
 
 /// Bytes of a buffer that are aimed at; half of a common second-level cache.
@@ -331,29 +331,6 @@ impl Strips {
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-/// Copies every `stride`-th element, starting with the first, until `to` is full.
-fn copy_strided<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
-    match stride {
-        1 => to.copy_from_slice(&from[..to.len()]),
-        2 => {
-            // Pairs of known size let the compiler use vectors; an odd end has no pair.
-            for (to, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
-                *to = pair[0];
-            }
-            if let (Some(to_last), Some(last)) =
-                (to.len().checked_sub(1), from.get(2 * to.len() - 2))
-            {
-                to[to_last] = *last;
-            }
-        }
-        _ => {
-            for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
-                *to = *from;
             }
         }
     }

@@ -80,7 +80,7 @@ pub struct ComputeOptions {
     /// Number of threads; default: all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// What layers of at most 8 bits are computed with; the numbers are the same
+    /// What layers of at most 8 bits are computed with; the numbers agree
     #[arg(long, value_enum, default_value = "auto")]
     pub arithmetic: ArithmeticArgument,
 }

@@ -125,7 +125,12 @@ pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &
         .float()
         .filter(|_| curve.quantity == Quantity::Accuracy)
         .and_then(|(reference, _)| reference.metrics.top1());
-    plot(ui, "running accuracy")
+    let mut running = plot(ui, "running accuracy");
+    if values.is_empty() && curve.quantity != Quantity::OutputSqnr {
+        // Without a point the axis would run far beyond what a share can be.
+        running = running.include_y(0.0).include_y(100.0);
+    }
+    running
         .x_axis_label("samples")
         .y_axis_label(axis)
         .include_x(0.0)

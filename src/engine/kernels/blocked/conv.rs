@@ -20,6 +20,7 @@ use super::strips::{Fill, Source, Strips};
 use super::tile::{ConvolveBlock, Finish, Input, Rows, Step};
 use super::units::{Unit, blocks_per_unit, units, written};
 use super::weights::{BlockedConvWeights, ChannelAffine, Kind};
+use super::winograd;
 use super::{BLOCK, Pixel};
 use crate::quant::{ActivationQuantizer, Grid};
 
@@ -217,17 +218,15 @@ impl Call<'_> {
             );
         }
         match (quantizer, &weights.scale) {
-            (ActivationQuantizer::Identity, _) => self.run_as(
-                &Copied,
-                Arithmetic::Float(None),
-                windows,
-                batch,
-                residual,
-                y,
-            ),
+            (ActivationQuantizer::Identity, _) => {
+                self.run_as(&Copied, Arithmetic::Float, windows, batch, residual, y)
+            }
             (ActivationQuantizer::Affine(grid), Some(_)) => self.run_as(
                 &Steps(grid),
-                Arithmetic::Float(Some(grid.scale())),
+                Arithmetic::Steps {
+                    scale: grid.scale(),
+                    is_exact: weights.integer.is_some() && Codes::of(&grid).is_some(),
+                },
                 windows,
                 batch,
                 residual,
@@ -235,7 +234,7 @@ impl Call<'_> {
             ),
             (quantizer, _) => self.run_as(
                 &Quantized(quantizer),
-                Arithmetic::Float(None),
+                Arithmetic::Float,
                 windows,
                 batch,
                 residual,
@@ -265,6 +264,17 @@ impl Call<'_> {
         };
         let blocks = self.weights().blocks();
         let plane_len = windows.output[0] * windows.output[1] * BLOCK;
+        let may_round = matches!(
+            arithmetic,
+            Arithmetic::Float
+                | Arithmetic::Steps {
+                    is_exact: false,
+                    ..
+                }
+        );
+        if may_round && self.is_blocked && winograd::gains(self.weights(), windows) {
+            return pass.winograd(self.weights().winograd(), windows, batch, residual, y);
+        }
         let is_pointwise = is_pointwise(windows) && self.weights().kind == Kind::Dense;
         if is_pointwise && self.is_blocked {
             let pixels = plane_len / BLOCK;
@@ -324,7 +334,8 @@ impl Call<'_> {
     /// The factor of every output channel's sum.
     fn scales(&self, arithmetic: Arithmetic<'_>) -> Option<Vec<Pixel>> {
         let input = match arithmetic {
-            Arithmetic::Float(scale) => scale.unwrap_or(1.0),
+            Arithmetic::Float => 1.0,
+            Arithmetic::Steps { scale, .. } => scale,
             Arithmetic::Integer(_, grid) => grid.scale(),
         };
         let scale = self.weights().scale.as_ref()?;
@@ -352,8 +363,10 @@ fn is_pointwise(windows: &Windows) -> bool {
 /// What the sums are made of.
 #[derive(Clone, Copy)]
 pub(super) enum Arithmetic<'a> {
-    /// Floats; with the scale of an input in steps.
-    Float(Option<f32>),
+    /// Floats.
+    Float,
+    /// An input in steps of `scale`; exact where the sums must be those of the integer kernel.
+    Steps { scale: f32, is_exact: bool },
     /// Integers.
     Integer(&'a IntegerWeights, &'a Grid),
 }
@@ -560,7 +573,7 @@ where
         }
     }
 
-    fn finish<'b>(&'b self, block: usize, residual: Option<&'b [f32]>) -> Finish<'b> {
+    pub(super) fn finish<'b>(&'b self, block: usize, residual: Option<&'b [f32]>) -> Finish<'b> {
         Finish {
             scale: self.scale.and_then(|scale| scale.get(block)),
             bias: &self.call.weights().bias[block],

@@ -19,6 +19,8 @@ mod tests;
 mod tile;
 mod units;
 mod weights;
+mod winograd;
+mod winograd_transforms;
 
 pub use affine::scale_and_shift_blocked;
 pub use conv::{ConvInput, ConvOutput, conv2d_blocked};

@@ -1,9 +1,12 @@
 //! Weights of convolutions of blocked images, packed once.
 
+use std::sync::OnceLock;
+
 use candle_core::{Result, bail};
 
 use super::super::conv::check_weight;
 use super::integer::IntegerWeights;
+use super::winograd::WinogradWeights;
 use super::{BLOCK, Pixel};
 
 /// Weight, scale and bias of a convolution of one group, or of one group a channel.
@@ -22,6 +25,7 @@ pub struct BlockedConvWeights {
     pub(super) scale: Option<Vec<Pixel>>,
     pub(super) bias: Vec<Pixel>,
     pub(super) integer: Option<IntegerWeights>,
+    winograd: OnceLock<WinogradWeights>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,7 @@ impl BlockedConvWeights {
             scale: scale.map(lanes),
             bias: lanes(&bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec)),
             integer,
+            winograd: OnceLock::new(),
         })
     }
 
@@ -98,6 +103,12 @@ impl BlockedConvWeights {
 
     pub(super) fn blocks(&self) -> usize {
         self.outputs().div_ceil(BLOCK)
+    }
+
+    /// The weights of a 3×3 kernel of one group, transformed when they are first asked for.
+    pub(super) fn winograd(&self) -> &WinogradWeights {
+        self.winograd
+            .get_or_init(|| WinogradWeights::new(&self.rows, [self.blocks(), self.shape[1]]))
     }
 
     pub(super) fn kernel_len(&self) -> usize {

@@ -1,11 +1,16 @@
 //! The `quantscope` binary: arguments, logging, and the choice between window and terminal.
 
+mod allocator;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser as _;
 use quantscope::cli::{self, Arguments, WindowArguments};
 use quantscope::ui::{WindowOptions, run_window};
+
+#[global_allocator]
+static ALLOCATOR: allocator::CacheLines = allocator::CacheLines;
 
 fn main() -> ExitCode {
     let started = Instant::now();

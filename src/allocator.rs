@@ -18,6 +18,17 @@ const LINE: usize = 64;
 /// and the vectors of a tensor promise no more than the alignment of a number.
 pub(crate) struct CacheLines;
 
+/// `mi_option_purge_delay` of mimalloc, which the bindings do not name.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+/// How long freed memory is kept: long enough for the next layer or batch, which asks for as much again.
+const PURGE_MILLISECONDS: std::ffi::c_long = 1000;
+
+/// Settles how long freed memory is kept. To be called before there are threads.
+pub(crate) fn keep_freed_memory() {
+    // SAFETY: there are no other threads, and mimalloc refuses a number that is not an option.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_MILLISECONDS) }
+}
+
 fn aligned(layout: Layout) -> Layout {
     if layout.size() < LARGE {
         return layout;

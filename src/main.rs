@@ -14,6 +14,7 @@ static ALLOCATOR: allocator::CacheLines = allocator::CacheLines;
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    allocator::keep_freed_memory();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUANTSCOPE_LOG")

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::error::{OpError, RunError};
-use super::kernels::blocked::{BlockedConvWeights, ConvInput, ConvOutput, conv2d_blocked};
+use super::kernels::blocked::{
+    BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput,
+    conv_transpose2d_blocked, conv2d_blocked,
+};
 use super::kernels::{
     Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
     conv2d, fake_quantize, matmul_packed,
@@ -36,6 +39,7 @@ pub struct WeightQuantization {
 #[derive(Debug)]
 enum Packed {
     BlockedConv(Arc<BlockedConvWeights>),
+    BlockedConvTranspose(Arc<BlockedConvTransposeWeights>),
     Conv(Arc<ConvWeights>),
     ConvTranspose(Arc<ConvTransposeWeights>),
     MatMul(Arc<MatMulWeights>),
@@ -96,6 +100,16 @@ impl LayerWeights {
                 integer: call.integer,
             };
             let image = conv2d_blocked(tensor, &reading, weights, &geometry, call.output)?;
+            return Ok(Value::Blocked {
+                image,
+                channels: weights.outputs(),
+            });
+        }
+        if let Packed::BlockedConvTranspose(weights) = &self.packed {
+            let Some((image, _)) = input.blocked()? else {
+                return Err(OpError::Message("expected an image".to_owned()));
+            };
+            let image = conv_transpose2d_blocked(&image, call.quantizer, weights)?;
             return Ok(Value::Blocked {
                 image,
                 channels: weights.outputs(),
@@ -255,6 +269,10 @@ fn pack_values(
         }
         (Op::ConvTranspose(conv), &[input, per_group, height, width]) if !computed_bias => {
             let shape = [input, per_group, height, width];
+            if BlockedConvTransposeWeights::fits(conv, shape) {
+                let weights = BlockedConvTransposeWeights::pack(values, shape, bias.as_deref())?;
+                return Ok(Packed::BlockedConvTranspose(Arc::new(weights)));
+            }
             let weights =
                 ConvTransposeWeights::pack(values, shape, conv.conv.groups, bias.as_deref())?;
             Ok(Packed::ConvTranspose(Arc::new(weights)))

@@ -27,6 +27,7 @@ mod resize;
 mod scratch;
 #[cfg(test)]
 mod testing;
+mod written;
 
 pub use activation::Activation;
 pub use conv::{ConvWeights, conv2d};

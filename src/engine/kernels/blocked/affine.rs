@@ -1,11 +1,14 @@
 //! A factor and an offset for each channel.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
 use super::super::contiguous_f32;
 use super::super::parallel::for_each_chunk;
+use super::super::written::written;
 use super::layout::blocked_dims;
 use super::weights::ChannelAffine;
 use super::{BLOCK, Pixel};
@@ -33,16 +36,18 @@ impl CustomOp1 for ScaleAndShift<'_> {
             bail!("expected a number for each of {blocks} blocks of channels");
         }
         let plane = height * width * BLOCK;
-        let mut y = vec![0.0; x.len()];
-        for_each_chunk(&mut y, plane.max(1), |index, output| {
-            let block = index % blocks;
-            Plane {
-                x: &x[index * plane..][..plane],
-                parameters: [&mean[block], &factor[block], &bias[block]],
-                output,
-            }
-            .dispatch();
-        });
+        let y = written(x.len(), |y| {
+            for_each_chunk(y, plane.max(1), |index, output| {
+                let block = index % blocks;
+                Plane {
+                    x: &x[index * plane..][..plane],
+                    parameters: [&mean[block], &factor[block], &bias[block]],
+                    output,
+                }
+                .dispatch();
+            });
+            Ok(())
+        })?;
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 }
@@ -50,7 +55,8 @@ impl CustomOp1 for ScaleAndShift<'_> {
 struct Plane<'a> {
     x: &'a [f32],
     parameters: [&'a Pixel; 3],
-    output: &'a mut [f32],
+    /// Every number is written.
+    output: &'a mut [MaybeUninit<f32>],
 }
 
 impl SimdOp for Plane<'_> {
@@ -72,7 +78,7 @@ impl SimdOp for Plane<'_> {
                 let bias = ops.load(&bias[register..]);
                 let value = ops.sub(ops.load(&x[register..]), mean);
                 let value = ops.add(ops.mul(value, factor), bias);
-                ops.store(value, &mut y[register..]);
+                ops.store_uninit(value, &mut y[register..]);
             }
         }
     }

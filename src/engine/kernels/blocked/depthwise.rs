@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use rten_simd::ops::{BitOps as _, NumOps as _};
+use rten_simd::ops::{BitOps as _, FloatOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
 use super::tile::{Finish, Rows, load_pixel};
@@ -119,7 +119,10 @@ pub(super) struct ReduceWindows<'a> {
     pub offsets: &'a [usize],
     pub rows: Rows,
     pub reduction: Reduction,
-    pub output: &'a mut [f32],
+    /// What each output pixel is divided by.
+    pub divisors: Option<&'a [f32]>,
+    /// Every number is written.
+    pub output: &'a mut [MaybeUninit<f32>],
 }
 
 impl SimdOp for ReduceWindows<'_> {
@@ -165,7 +168,10 @@ impl ReduceWindows<'_> {
                     let from = &self.pixels[pixel + offset][register * lanes..];
                     result = combine(result, ops.load(from));
                 }
-                ops.store(result, to);
+                if let Some(divisors) = self.divisors {
+                    result = ops.div(result, ops.splat(divisors[index]));
+                }
+                ops.store_uninit(result, to);
             }
         }
     }

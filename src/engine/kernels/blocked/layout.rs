@@ -1,8 +1,11 @@
 //! From rows of channels to blocks of channels, and back.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::super::parallel::for_each_chunk;
+use super::super::written::written;
 use super::super::{checked_len, contiguous_f32};
 use super::{BLOCK, Pixel};
 
@@ -98,6 +101,9 @@ impl CustomOp1 for Unblock {
     }
 }
 
+/// A pixel that is written for the first time.
+type Target = [MaybeUninit<f32>; BLOCK];
+
 /// Joins blocked images along their channels.
 ///
 /// # Errors
@@ -110,31 +116,36 @@ pub fn concat_blocked(images: &[(&Tensor, usize)]) -> Result<Tensor> {
     let channels: usize = images.iter().map(|(_, channels)| channels).sum();
     let (blocks, pixels) = (channels.div_ceil(BLOCK), height * width);
     let shape = [batch, blocks, height, width, BLOCK];
-    let mut y = vec![0.0; checked_len(&shape)?];
-    let mut at = 0;
-    for (image, count) in images {
-        let [samples, own_blocks, own_height, own_width] = blocked_dims(image.layout())?;
-        if [samples, own_height, own_width] != [batch, height, width]
-            || count.div_ceil(BLOCK) != own_blocks
-        {
-            bail!("cannot join {:?} with {:?}", image.dims(), first.dims());
+    let y = written(checked_len(&shape)?, |y| {
+        if channels % BLOCK > 0 {
+            y.fill(MaybeUninit::new(0.0));
         }
-        crate::engine::slices::with_f32(image, |x| {
-            let source = x.as_chunks::<BLOCK>().0;
-            let per_sample = own_blocks * pixels;
-            for_each_chunk(&mut y, blocks * pixels * BLOCK, |sample, target| {
-                let source = &source[sample * per_sample..][..per_sample];
-                copy_lanes(source, *count, target.as_chunks_mut().0, at, pixels);
-            });
-            Ok(())
-        })?;
-        at += count;
-    }
+        let mut at = 0;
+        for (image, count) in images {
+            let [samples, own_blocks, own_height, own_width] = blocked_dims(image.layout())?;
+            if [samples, own_height, own_width] != [batch, height, width]
+                || count.div_ceil(BLOCK) != own_blocks
+            {
+                bail!("cannot join {:?} with {:?}", image.dims(), first.dims());
+            }
+            crate::engine::slices::with_f32(image, |x| {
+                let source = x.as_chunks::<BLOCK>().0;
+                let per_sample = own_blocks * pixels;
+                for_each_chunk(y, blocks * pixels * BLOCK, |sample, target| {
+                    let source = &source[sample * per_sample..][..per_sample];
+                    copy_lanes(source, *count, target.as_chunks_mut().0, at, pixels);
+                });
+                Ok(())
+            })?;
+            at += count;
+        }
+        Ok(())
+    })?;
     Tensor::from_vec(y, &shape, first.device())
 }
 
 /// Copies the first `count` channels of one sample behind the first `at` of another.
-fn copy_lanes(source: &[Pixel], count: usize, target: &mut [Pixel], at: usize, pixels: usize) {
+fn copy_lanes(source: &[Pixel], count: usize, target: &mut [Target], at: usize, pixels: usize) {
     let mut done = 0;
     while done < count {
         let (from, to) = (done % BLOCK, (at + done) % BLOCK);
@@ -142,7 +153,11 @@ fn copy_lanes(source: &[Pixel], count: usize, target: &mut [Pixel], at: usize, p
         let source = &source[done / BLOCK * pixels..][..pixels];
         let target = &mut target[(at + done) / BLOCK * pixels..][..pixels];
         match (length, from % 4, to % 4) {
-            (BLOCK, ..) => target.copy_from_slice(source),
+            (BLOCK, ..) => {
+                target
+                    .as_flattened_mut()
+                    .write_copy_of_slice(source.as_flattened());
+            }
             // Runs of known size are copied without a call.
             (8, 0, 0) => copy_run::<8>(source, from, target, to),
             (4 | 12, 0, 0) => {
@@ -161,10 +176,10 @@ fn copy_lanes(source: &[Pixel], count: usize, target: &mut [Pixel], at: usize, p
 }
 
 /// Copies `N` lanes of every pixel.
-fn copy_run<const N: usize>(source: &[Pixel], from: usize, target: &mut [Pixel], to: usize) {
+fn copy_run<const N: usize>(source: &[Pixel], from: usize, target: &mut [Target], to: usize) {
     let (from, to) = (from.min(BLOCK - N), to.min(BLOCK - N));
     for (to_pixel, from_pixel) in target.iter_mut().zip(source) {
         let run: [f32; N] = std::array::from_fn(|lane| from_pixel[from + lane]);
-        to_pixel[to..to + N].copy_from_slice(&run);
+        to_pixel[to..to + N].write_copy_of_slice(&run);
     }
 }

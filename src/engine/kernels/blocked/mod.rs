@@ -17,6 +17,7 @@ mod strips;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transpose;
 mod units;
 mod weights;
 mod winograd;
@@ -27,6 +28,7 @@ pub use conv::{ConvInput, ConvOutput, conv2d_blocked};
 pub use integer::has_integer_dot_products;
 pub use layout::{block_channels, concat_blocked, unblock_channels};
 pub use pool::{average_pool_blocked, global_average_pool_blocked, max_pool_blocked};
+pub use transpose::{BlockedConvTransposeWeights, conv_transpose2d_blocked};
 pub use weights::{BlockedConvWeights, ChannelAffine};
 
 /// Channels of a block.

@@ -1,5 +1,7 @@
 //! Pools of blocked images.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rten_simd::SimdOp as _;
 
@@ -8,6 +10,7 @@ use super::super::parallel::{for_each, for_each_chunk, is_divided};
 use super::super::planes::Windows;
 use super::super::pool::{pool_windows, window_counts};
 use super::super::scratch::with_scratch;
+use super::super::written::written;
 use super::super::{checked_len, contiguous_f32};
 use super::depthwise::{ReduceWindows, Reduction};
 use super::layout::blocked_dims;
@@ -70,7 +73,6 @@ impl CustomOp1 for Pool {
         let strips = Strips::new(&windows)?;
         let [out_height, out_width] = windows.output;
         let shape = [batch, blocks, out_height, out_width, BLOCK];
-        let mut y = vec![0.0; checked_len(&shape)?];
         let parts = if is_divided() {
             rayon::current_num_threads()
         } else {
@@ -78,58 +80,76 @@ impl CustomOp1 for Pool {
         };
         let rows = strips.strip_rows(1, size_of::<Pixel>(), parts.div_ceil(batch * blocks));
         checked_len(&[strips.block_pixels(rows), BLOCK])?;
-        let plane_len = out_height * out_width * BLOCK;
         let divisors = self.divisors(&windows);
         let offsets: Vec<usize> = strips.offsets().collect();
-        let mut units = Vec::new();
-        for (index, plane) in y.chunks_mut(plane_len.max(1)).enumerate() {
-            for (strip, part) in plane.chunks_mut(rows * out_width * BLOCK).enumerate() {
-                units.push((index, strip * rows, part));
+        let plane = |index: usize| &x[index * height * width * BLOCK..][..height * width * BLOCK];
+        let y = written(checked_len(&shape)?, |y| {
+            let plane_len = out_height * out_width * BLOCK;
+            let mut units = Vec::new();
+            for (index, plane) in y.chunks_mut(plane_len.max(1)).enumerate() {
+                for (strip, part) in plane.chunks_mut(rows * out_width * BLOCK).enumerate() {
+                    units.push((index, strip * rows, part));
+                }
             }
-        }
-        for_each(units, |(index, first, part)| {
-            let count = part.len() / (out_width * BLOCK);
-            let source =
-                Source::Blocked(&x[index * height * width * BLOCK..][..height * width * BLOCK]);
-            let padding = match self.reduction {
-                Reduction::Max => f32::MIN,
-                Reduction::Sum => 0.0,
-            };
-            with_scratch(strips.block_pixels(count) * BLOCK, |buffer, row_buffer| {
-                strips.fill(
-                    &Padded(padding),
-                    source,
-                    0..BLOCK,
-                    first..first + count,
-                    row_buffer,
-                    buffer,
+            for_each(units, |(index, first, output)| {
+                self.strip(
+                    &strips,
+                    &offsets,
+                    divisors.as_deref(),
+                    plane(index),
+                    first,
+                    output,
                 );
-                ReduceWindows {
-                    pixels: buffer.as_chunks().0,
-                    offsets: &offsets,
-                    rows: Rows {
-                        start: 0,
-                        step: strips.row_step(),
-                        count,
-                        width: out_width,
-                    },
-                    reduction: self.reduction,
-                    output: part,
-                }
-                .dispatch();
             });
-            if let Some(divisors) = &divisors {
-                let counts = &divisors[first * out_width..];
-                for (pixel, count) in part.as_chunks_mut::<BLOCK>().0.iter_mut().zip(counts) {
-                    *pixel = pixel.map(|value| value / count);
-                }
-            }
-        });
+            Ok(())
+        })?;
         Ok((CpuStorage::F32(y), Shape::from_dims(&shape)))
     }
 }
 
 impl Pool {
+    /// Some rows of one block, from row `first` of the output.
+    fn strip(
+        &self,
+        strips: &Strips,
+        offsets: &[usize],
+        divisors: Option<&[f32]>,
+        plane: &[f32],
+        first: usize,
+        output: &mut [MaybeUninit<f32>],
+    ) {
+        let width = strips.windows().output[1];
+        let count = output.len() / (width * BLOCK);
+        let padding = match self.reduction {
+            Reduction::Max => f32::MIN,
+            Reduction::Sum => 0.0,
+        };
+        with_scratch(strips.block_pixels(count) * BLOCK, |buffer, row_buffer| {
+            strips.fill(
+                &Padded(padding),
+                Source::Blocked(plane),
+                0..BLOCK,
+                first..first + count,
+                row_buffer,
+                buffer,
+            );
+            ReduceWindows {
+                pixels: buffer.as_chunks().0,
+                offsets,
+                rows: Rows {
+                    start: 0,
+                    step: strips.row_step(),
+                    count,
+                    width,
+                },
+                reduction: self.reduction,
+                divisors: divisors.map(|divisors| &divisors[first * width..]),
+                output,
+            }
+            .dispatch();
+        });
+    }
+
     /// What each output pixel is divided by.
     fn divisors(&self, windows: &Windows) -> Option<Vec<f32>> {
         (self.reduction == Reduction::Sum)

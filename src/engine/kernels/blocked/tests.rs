@@ -7,8 +7,11 @@ use candle_core::{Result, Tensor};
 use super::super::testing::{
     Case, Random, assert_sums_close, on_one_and_two_threads, reference, values,
 };
-use super::super::{Activation, ConvGeometry};
+use super::super::{
+    Activation, ConvGeometry, ConvTransposeWeights, conv_transpose2d, fake_quantize,
+};
 use super::*;
+use crate::model::{Conv, ConvTranspose, Padding};
 use crate::quant::{ActivationQuantizer, QuantSpec, Range};
 
 fn plain_input() -> ConvInput {
@@ -240,4 +243,70 @@ fn wrong_shapes_are_refused() {
     }
     let groups = BlockedConvWeights::pack(&[0.0; 8], [4, 2, 1, 1], 2, None, None);
     assert!(groups.is_err());
+}
+
+#[test]
+fn windows_that_do_not_overlap_are_transposed_as_by_the_plain_kernel() -> Result<()> {
+    let mut random = Random::new(74);
+    for _ in 0..40 {
+        let [inputs, outputs] = [(); 2].map(|()| random.between(1, 40));
+        let kernel = [(); 2].map(|()| random.between(1, 3));
+        let (batch, height, width) = (
+            random.between(1, 3),
+            random.between(1, 9),
+            random.between(1, 40),
+        );
+        let shape = [inputs, outputs, kernel[0], kernel[1]];
+        let operator = ConvTranspose {
+            conv: Conv {
+                strides: kernel.to_vec(),
+                padding: Padding::Explicit(vec![]),
+                dilations: vec![],
+                groups: 1,
+            },
+            output_padding: vec![],
+            output_shape: None,
+        };
+        assert!(BlockedConvTransposeWeights::fits(&operator, shape));
+        let x = random.tensor(&[batch, inputs, height, width])?;
+        let w = random.floats(shape.iter().product());
+        let bias = random.floats(outputs);
+        let spec = QuantSpec::activation(random.choose(&["8", "f32"]).parse().unwrap());
+        let range = Range::new(-0.4, 0.9).unwrap();
+        let quantizer = ActivationQuantizer::from_range(&spec, range).unwrap();
+        let plain = Arc::new(ConvTransposeWeights::pack(&w, shape, 1, Some(&bias))?);
+        let (geometry, padding) =
+            ConvGeometry::resolve_transposed(&operator, kernel, [height, width])?;
+        let quantized = fake_quantize(&x, &quantizer)?;
+        let expected = values(&conv_transpose2d(&quantized, &plain, &geometry, padding)?)?;
+        let weights = Arc::new(BlockedConvTransposeWeights::pack(&w, shape, Some(&bias))?);
+        let x = block_channels(&x)?;
+        let y = on_one_and_two_threads(|| conv_transpose2d_blocked(&x, &quantizer, &weights))?;
+        let found = values(&unblock_channels(&y, outputs)?)?;
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            let close = (found - expected).abs() <= 1e-5 * (1.0 + expected.abs());
+            assert!(close, "{found} {expected} {shape:?}");
+        }
+    }
+    let mut overlapping = ConvTranspose {
+        conv: Conv {
+            strides: vec![2, 2],
+            padding: Padding::Explicit(vec![]),
+            dilations: vec![],
+            groups: 1,
+        },
+        output_padding: vec![],
+        output_shape: None,
+    };
+    assert!(!BlockedConvTransposeWeights::fits(
+        &overlapping,
+        [4, 4, 3, 3]
+    ));
+    overlapping.conv.padding = Padding::SameUpper;
+    assert!(!BlockedConvTransposeWeights::fits(
+        &overlapping,
+        [4, 4, 2, 2]
+    ));
+    Ok(())
 }

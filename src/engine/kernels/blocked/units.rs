@@ -3,26 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use candle_core::Result;
-
 use super::super::parallel::is_divided;
-
-/// A vector of `len` numbers that `write` writes, without zeros being written first.
-///
-/// A convolution writes as many bytes as it reads, so that a pass of zeros over its output would be
-/// felt. The tasks of a convolution divide all of the output among them, and a task writes every
-/// number of its part: the kernels cover their rows with tiles.
-#[expect(unsafe_code, reason = "the compiler cannot see that all is written")]
-pub(super) fn written(
-    len: usize,
-    write: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<()>,
-) -> Result<Vec<f32>> {
-    let mut values = Vec::with_capacity(len);
-    write(&mut values.spare_capacity_mut()[..len])?;
-    // SAFETY: `write` has written the first `len` numbers, which the capacity holds.
-    unsafe { values.set_len(len) };
-    Ok(values)
-}
 
 /// Some output rows (or pixels) and blocks of one sample; what one task computes.
 pub(super) struct Unit<'a> {

@@ -117,7 +117,7 @@ impl BlockedConvWeights {
 }
 
 /// One number a channel, in blocks.
-fn lanes(values: &[f32]) -> Vec<Pixel> {
+pub(super) fn lanes(values: &[f32]) -> Vec<Pixel> {
     values
         .chunks(BLOCK)
         .map(|chunk| std::array::from_fn(|lane| chunk.get(lane).copied().unwrap_or(0.0)))

@@ -320,13 +320,18 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     fn tile<const ROWS: usize, const P: usize>(block: &mut Block<'_>, row: usize, column: usize) {
-        let starts: [usize; ROWS] =
-            std::array::from_fn(|r| block.rows.start + (row + r) * block.rows.step + column);
+        let mut starts = [block.rows.start + row * block.rows.step + column; ROWS];
+        for r in 1..ROWS {
+            starts[r] = starts[r - 1] + block.rows.step;
+        }
         let mut sums = [[block.start; P]; ROWS];
         let mut quads = block.quads;
         for step in block.steps {
-            let inputs: [&[[u8; BLOCK]]; ROWS] =
-                starts.map(|start| &block.codes[start + step.offset..][..P]);
+            // By a loop: the call of a closure would put all sums into memory and take them back.
+            let mut inputs: [&[[u8; BLOCK]]; ROWS] = [&[]; ROWS];
+            for r in 0..ROWS {
+                inputs[r] = &block.codes[starts[r] + step.offset..][..P];
+            }
             let (own, rest) = quads.split_at(step.channels.div_ceil(4));
             quads = rest;
             for (quad, weights) in own.iter().enumerate().take(4) {

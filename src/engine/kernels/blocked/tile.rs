@@ -249,7 +249,11 @@ impl<T: Input> ConvolveBlock<'_, T> {
         let mut sums = [[first; P]; ROWS];
         let mut weights = self.weights;
         for step in self.steps {
-            let inputs: [&[T]; ROWS] = starts.map(|start| &self.pixels[start + step.offset..][..P]);
+            // By a loop: the call of a closure would put all sums into memory and take them back.
+            let mut inputs: [&[T]; ROWS] = [&[]; ROWS];
+            for (input, start) in inputs.iter_mut().zip(starts) {
+                *input = &self.pixels[start + step.offset..][..P];
+            }
             let (own, rest) = weights.split_at(step.channels);
             weights = rest;
             for (channel, row_of_weights) in own.iter().enumerate().take(BLOCK) {

@@ -1,7 +1,17 @@
-//! Activations that a kernel applies to its output while it is in a register.
+//! Activations, which a kernel applies to its output while it is in a register or which run alone.
 
-use rten_simd::Isa;
+use std::mem::MaybeUninit;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rten_simd::ops::{BitOps as _, NumOps as _};
+use rten_simd::{Isa, Simd as _, SimdOp};
+
+use super::contiguous_f32;
+use super::parallel::for_each_chunk;
+use super::written::written;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 14;
 
 /// Function applied to each output of a convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,6 +60,55 @@ impl Activation {
         for lanes in values.chunks_exact_mut(ops.len()) {
             let result = self.of(isa, ops.load(lanes));
             ops.store(result, lanes);
+        }
+    }
+}
+
+/// Applies an activation to every element of an `f32` tensor.
+///
+/// # Errors
+/// A tensor of another type.
+pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&Activate(activation))
+}
+
+struct Activate(Activation);
+
+impl CustomOp1 for Activate {
+    fn name(&self) -> &'static str {
+        "activate"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous_f32(storage, layout)?;
+        let y = written(x.len(), |y| {
+            for_each_chunk(y, CHUNK, |index, y| {
+                let x = &x[index * CHUNK..][..y.len()];
+                Chunk(self.0, x, y).dispatch();
+            });
+            Ok(())
+        })?;
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+}
+
+struct Chunk<'a>(Activation, &'a [f32], &'a mut [MaybeUninit<f32>]);
+
+impl SimdOp for Chunk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Self(activation, x, y) = self;
+        let ops = isa.f32();
+        let lanes = ops.len();
+        let whole = x.len() / lanes * lanes;
+        for (x, y) in x.chunks_exact(lanes).zip(y.chunks_exact_mut(lanes)) {
+            ops.store_uninit(activation.of(isa, ops.load(x)), y);
+        }
+        for (x, y) in x[whole..].iter().zip(&mut y[whole..]) {
+            let result = activation.of(isa, ops.splat(*x));
+            y.write(result.to_array()[0]);
         }
     }
 }

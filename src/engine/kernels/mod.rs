@@ -29,7 +29,7 @@ mod scratch;
 mod testing;
 mod written;
 
-pub use activation::Activation;
+pub use activation::{Activation, activate};
 pub use conv::{ConvWeights, conv2d};
 pub use conv_transpose::{ConvTransposeWeights, conv_transpose2d};
 pub use exponential::sigmoid_slice;

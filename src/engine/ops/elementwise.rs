@@ -6,7 +6,7 @@ use super::Inputs;
 use super::elements::{Elements, buffer, fill_chunks, tensor};
 use super::math;
 use crate::engine::error::OpError;
-use crate::engine::kernels::sigmoid_slice;
+use crate::engine::kernels::{Activation, activate, sigmoid_slice};
 use crate::model::Unary;
 
 /// Applies a function to every element of input 0.
@@ -45,7 +45,7 @@ fn unary_f32(op: Unary, x: &Tensor) -> Result<Tensor, OpError> {
         } => map(x, math::gelu_tanh),
         Unary::HardSigmoid { alpha, beta } => map(x, |v: f32| (alpha * v + beta).clamp(0.0, 1.0)),
         Unary::HardSwish => map(x, |v: f32| v * (v * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
-        Unary::LeakyRelu { alpha } => map(x, |v: f32| if v < 0.0 { alpha * v } else { v }),
+        Unary::LeakyRelu { alpha } => Ok(activate(x, Activation::LeakyRelu(alpha))?),
         Unary::Log => map(x, f32::ln),
         Unary::Neg => map(x, |v: f32| -v),
         Unary::Not => Err(OpError::ElementType {
@@ -54,7 +54,7 @@ fn unary_f32(op: Unary, x: &Tensor) -> Result<Tensor, OpError> {
             expected: "bool",
         }),
         Unary::Reciprocal => map(x, |v: f32| 1.0 / v),
-        Unary::Relu => map(x, |v: f32| if v < 0.0 { 0.0 } else { v }),
+        Unary::Relu => Ok(activate(x, Activation::Relu)?),
         Unary::Round => map(x, f32::round_ties_even),
         Unary::Sigmoid => sigmoid(x),
         Unary::Sign => map(x, sign),
@@ -92,12 +92,9 @@ pub(super) fn clip(inputs: &Inputs<'_>) -> Result<Tensor, OpError> {
     let x = inputs.required(0)?;
     match x.dtype() {
         DType::F32 => {
-            let low = bound(inputs, 1)?.unwrap_or(f32::NEG_INFINITY);
-            let high = bound(inputs, 2)?.unwrap_or(f32::INFINITY);
-            map(x, |v: f32| {
-                let raised = if v < low { low } else { v };
-                if raised > high { high } else { raised }
-            })
+            let min = bound(inputs, 1)?.unwrap_or(f32::NEG_INFINITY);
+            let max = bound(inputs, 2)?.unwrap_or(f32::INFINITY);
+            Ok(activate(x, Activation::Clip { min, max })?)
         }
         DType::I64 => {
             let low = bound(inputs, 1)?.unwrap_or(i64::MIN);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::history::{HistoryEntry, describe};
 use super::job_slot::Outcome;
-use super::messages::Severity;
+use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use super::project_file::{ProjectFile, StoredResult};
@@ -41,7 +41,7 @@ impl Session {
                 Ok(opened) => self.model_opened(opened),
                 Err(error) => {
                     self.pending_project = None;
-                    self.report("Open model", &error);
+                    self.report("Open model", &error, Remedy::ChooseModel);
                 }
             }
         }
@@ -49,7 +49,7 @@ impl Session {
             changed = true;
             match outcome {
                 Ok(data) => self.data_opened(data),
-                Err(error) => self.report("Open data", &error),
+                Err(error) => self.report("Open data", &error, Remedy::ChooseData),
             }
         }
         changed
@@ -81,7 +81,12 @@ impl Session {
         self.plan_changed();
         match data {
             Some(Ok(data)) => self.data_opened(data),
-            Some(Err(error)) => self.tell(Severity::Error, "Open data", error.to_string()),
+            Some(Err(error)) => self.tell_with(
+                Severity::Error,
+                "Open data",
+                error.to_string(),
+                Remedy::ChooseData,
+            ),
             None => {}
         }
     }
@@ -94,13 +99,14 @@ impl Session {
             .map(|row| format!("{} × {}: {}", row.count, row.op, row.reason))
             .collect();
         if !unsupported.is_empty() {
-            self.tell(
+            self.tell_with(
                 Severity::Warning,
                 "Unsupported operators",
                 format!(
                     "The model opens, but it cannot run: {}. Sizes and weights can be studied; to measure accuracy, export the model without these operators",
                     unsupported.join("; ")
                 ),
+                Remedy::ShowCoverage,
             );
         }
     }
@@ -182,7 +188,7 @@ impl Session {
                 );
                 self.saved = Some((path, fingerprint));
             }
-            Err(error) => self.report("Files", &error),
+            Err(error) => self.report("Files", &error, None::<Remedy>),
         }
         true
     }
@@ -327,15 +333,15 @@ impl Session {
             Ok(value) => Some(value),
             Err(error) => {
                 self.halted = true;
-                self.report(title, &error);
+                self.report(title, &error, Remedy::RunAgain);
                 None
             }
         }
     }
 
-    fn report(&mut self, title: &str, error: &JobError) {
+    fn report(&mut self, title: &str, error: &JobError, remedy: impl Into<Option<Remedy>>) {
         if !matches!(error, JobError::Cancelled) {
-            self.tell(Severity::Error, title, error.to_string());
+            self.tell_with(Severity::Error, title, error.to_string(), remedy);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The open document.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use super::history::HistoryEntry;
 use super::inspection::Inspection;
 use super::job_slot::{JobStatus, Slot};
 use super::memory::default_cache_bytes;
-use super::messages::{Message, Severity};
+use super::messages::{Message, Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use super::project_file::StoredResult;
@@ -30,6 +32,9 @@ pub const LAYER_ERROR_SAMPLES: usize = 128;
 pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
 /// Entries of the list of recent files.
 const RECENT_LENGTH: usize = 10;
+
+/// Messages that the log keeps.
+const LOG_LENGTH: usize = 500;
 
 /// A measured plan: the result, and what it belongs to.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +89,8 @@ pub struct Session {
     pub(super) inspection: Option<Inspection>,
     pub(super) messages: Vec<Message>,
     pub(super) next_message: u64,
+    pub(super) log: VecDeque<Message>,
+    started: Instant,
     pub(super) recent: Vec<Recent>,
     pub(super) saved: Option<(PathBuf, Fingerprint)>,
     /// Plan and results of a project whose model and data are still being opened.
@@ -182,6 +189,8 @@ impl Session {
             inspection: None,
             messages: Vec::new(),
             next_message: 0,
+            log: VecDeque::new(),
+            started: Instant::now(),
             recent: Vec::new(),
             saved: None,
             pending_project: None,
@@ -264,6 +273,11 @@ impl Session {
     /// Messages that were not dismissed, oldest first.
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// All messages, oldest first, dismissed or not; the oldest of very many are dropped.
+    pub fn log(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
+        self.log.iter()
     }
 
     /// Models that were opened, newest first.
@@ -351,14 +365,31 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, severity: Severity, title: &str, text: String) {
-        let id = self.next_message;
-        self.next_message += 1;
-        self.messages.push(Message {
-            id,
+        self.tell_with(severity, title, text, None::<Remedy>);
+    }
+
+    /// Tells what went wrong, and the step that may mend it.
+    pub(super) fn tell_with(
+        &mut self,
+        severity: Severity,
+        title: &str,
+        text: String,
+        remedy: impl Into<Option<Remedy>>,
+    ) {
+        let message = Message {
+            id: self.next_message,
             severity,
             title: title.to_owned(),
             text,
-        });
+            remedy: remedy.into(),
+            at: self.started.elapsed(),
+        };
+        self.next_message += 1;
+        self.log.push_back(message.clone());
+        if self.log.len() > LOG_LENGTH {
+            self.log.pop_front();
+        }
+        self.messages.push(message);
     }
 
     pub(super) fn remember(&mut self, recent: Recent) {

@@ -157,6 +157,16 @@ pub(crate) fn card(ui: &egui::Ui) -> egui::Frame {
         .inner_margin(Margin::symmetric(10, 8))
 }
 
+/// Frame of a hint.
+pub(crate) fn hint(ui: &egui::Ui) -> egui::Frame {
+    let palette = palette(ui);
+    egui::Frame::new()
+        .fill(palette.card)
+        .stroke(Stroke::new(1.0, palette.accent))
+        .corner_radius(6)
+        .inner_margin(Margin::symmetric(8, 4))
+}
+
 /// Viridis (Smith and van der Walt, 2015): uniform to the eye and safe for colour-blind readers.
 const SCALE: [Color32; 9] = [
     rgb(0x440154),

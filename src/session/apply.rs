@@ -40,6 +40,7 @@ impl Session {
             Action::Evaluate => self.evaluate_again(),
             Action::RunSensitivity(request) => self.run_sensitivity(request),
             Action::CancelJobs => self.cancel_jobs(),
+            Action::ForgetRecent(model) => self.forget_recent(&model),
             Action::Dismiss(id) => self.messages.retain(|message| message.id != id),
         }
     }

@@ -8,10 +8,10 @@ use super::job_slot::Outcome;
 use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::previews::previews;
 use super::project_file::{ProjectFile, StoredResult};
-use super::session::{
-    FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Recent, Session,
-};
+use super::recent::Recent;
+use super::session::{FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Session};
 use super::undo::UndoStack;
 use super::work::{self, Opened};
 use crate::engine::{ActivationCache, Evaluation};
@@ -26,6 +26,8 @@ impl Session {
         let before = self.running_jobs().len();
         let mut changed = self.poll_opening();
         changed |= self.poll_files();
+        changed |= self.poll_recent();
+        changed |= self.poll_previews();
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
@@ -42,6 +44,7 @@ impl Session {
                 Err(error) => {
                     self.pending_project = None;
                     self.report("Open model", &error, Remedy::ChooseModel);
+                    self.look_for_recent();
                 }
             }
         }
@@ -133,7 +136,20 @@ impl Session {
             self.remember(recent);
         }
         self.adopt_history(&data);
-        self.data = Some(Arc::new(data));
+        let data = Arc::new(data);
+        self.data = Some(Arc::clone(&data));
+        self.jobs
+            .previews
+            .start(&self.wake, move |_| Ok(previews(&data)));
+    }
+
+    fn poll_previews(&mut self) -> bool {
+        let Some(outcome) = self.jobs.previews.outcome() else {
+            return false;
+        };
+        // Samples that cannot be decoded are reported by the float run.
+        self.previews = outcome.unwrap_or_default();
+        true
     }
 
     /// Takes over the stored results that belong to this data; others would be stale.
@@ -155,6 +171,9 @@ impl Session {
         self.data = None;
         self.float = None;
         self.float_finished = false;
+        self.float_secs = None;
+        self.previews.clear();
+        self.jobs.previews.clear();
         self.ranges = None;
         self.result = None;
         self.history.clear();
@@ -215,11 +234,13 @@ impl Session {
             self.float = Some(partial);
             changed = true;
         }
+        let elapsed = self.jobs.float.elapsed_secs();
         if let Some(outcome) = self.jobs.float.outcome() {
             changed = true;
             if let Some(reference) = self.finished("Measure float", outcome) {
                 self.float = Some(reference);
                 self.float_finished = true;
+                self.float_secs = elapsed.map(|elapsed| self.without_decoding(elapsed));
                 self.report_skipped();
             }
         }
@@ -231,6 +252,15 @@ impl Session {
             }
         }
         changed
+    }
+
+    /// Seconds of the float run that were spent computing; reading the samples happens but once.
+    fn without_decoding(&self, elapsed_secs: f64) -> f64 {
+        let decoding = self
+            .data
+            .as_ref()
+            .map_or(0.0, |data| data.evaluation.decode_secs());
+        (elapsed_secs - decoding).max(0.25 * elapsed_secs)
     }
 
     fn report_skipped(&mut self) {

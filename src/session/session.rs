@@ -1,11 +1,9 @@
 //! The open document.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-
-use serde::{Deserialize, Serialize};
 
 use super::error::SessionError;
 use super::history::HistoryEntry;
@@ -15,7 +13,9 @@ use super::memory::default_cache_bytes;
 use super::messages::{Message, Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::previews::Preview;
 use super::project_file::StoredResult;
+use super::recent::Recent;
 use super::undo::UndoStack;
 use super::work::Opened;
 use crate::engine::{
@@ -30,8 +30,6 @@ use crate::quant::{BitWidth, NumberFormat};
 pub const LAYER_ERROR_SAMPLES: usize = 128;
 /// Samples that the local errors are measured on.
 pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
-/// Entries of the list of recent files.
-const RECENT_LENGTH: usize = 10;
 
 /// Messages that the log keeps.
 const LOG_LENGTH: usize = 500;
@@ -45,17 +43,6 @@ pub struct PlanResult {
     pub evaluation: Evaluation,
     /// Whether all samples were evaluated.
     pub finished: bool,
-}
-
-/// A model that was open before, with its data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recent {
-    /// The model, or a project.
-    pub model: PathBuf,
-    /// The evaluation folder.
-    pub data: Option<PathBuf>,
-    /// The calibration folder.
-    pub calibration: Option<PathBuf>,
 }
 
 /// One open document with the jobs that work on it.
@@ -74,6 +61,8 @@ pub struct Session {
     pub(super) selection: Vec<LayerId>,
     pub(super) float: Option<Arc<FloatReference>>,
     pub(super) float_finished: bool,
+    /// Seconds that the float run computed, without reading samples.
+    pub(super) float_secs: Option<f64>,
     pub(super) ranges: Option<Arc<Ranges>>,
     pub(super) result: Option<PlanResult>,
     /// What evaluations share; made by the first evaluation on the open data.
@@ -92,6 +81,9 @@ pub struct Session {
     pub(super) log: VecDeque<Message>,
     started: Instant,
     pub(super) recent: Vec<Recent>,
+    /// Files and folders of the recent ones that are not there.
+    pub(super) missing: BTreeSet<PathBuf>,
+    pub(super) previews: Vec<Preview>,
     pub(super) saved: Option<(PathBuf, Fingerprint)>,
     /// Plan and results of a project whose model and data are still being opened.
     pub(super) pending_project: Option<(PathBuf, Box<super::project_file::ProjectFile>)>,
@@ -123,6 +115,8 @@ pub(super) struct Jobs {
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) files: Slot<(), FileDone>,
+    pub(super) previews: Slot<(), Vec<Preview>>,
+    pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
 }
 
 /// A file job that ended.
@@ -150,6 +144,8 @@ impl Default for Jobs {
             sensitivity: Slot::new("Sensitivity"),
             inspection: Slot::new("Inspecting layer"),
             files: Slot::new("Files"),
+            previews: Slot::new("Decoding samples"),
+            recent: Slot::new("Looking for recent files"),
         }
     }
 }
@@ -179,6 +175,7 @@ impl Session {
             selection: Vec::new(),
             float: None,
             float_finished: false,
+            float_secs: None,
             ranges: None,
             result: None,
             cache: Arc::default(),
@@ -192,6 +189,8 @@ impl Session {
             log: VecDeque::new(),
             started: Instant::now(),
             recent: Vec::new(),
+            missing: BTreeSet::new(),
+            previews: Vec::new(),
             saved: None,
             pending_project: None,
             pending_history: Vec::new(),
@@ -280,16 +279,6 @@ impl Session {
         self.log.iter()
     }
 
-    /// Models that were opened, newest first.
-    pub fn recent(&self) -> &[Recent] {
-        &self.recent
-    }
-
-    /// Sets the list of recent models, as it was stored by the window.
-    pub fn set_recent(&mut self, recent: Vec<Recent>) {
-        self.recent = recent;
-    }
-
     /// Memory in bytes that evaluations may use for activations that they share.
     pub fn cache_bytes(&self) -> usize {
         self.cache_bytes
@@ -352,7 +341,10 @@ impl Session {
 
     /// Whether a job runs or would be started by the next [`Session::poll`].
     pub fn is_busy(&self) -> bool {
-        !self.running_jobs().is_empty() || self.jobs.inspection.is_running()
+        !self.running_jobs().is_empty()
+            || self.jobs.inspection.is_running()
+            || self.jobs.previews.is_running()
+            || self.jobs.recent.is_running()
     }
 
     /// Widths of the local-error map and the default widths of a sweep.
@@ -390,11 +382,5 @@ impl Session {
             self.log.pop_front();
         }
         self.messages.push(message);
-    }
-
-    pub(super) fn remember(&mut self, recent: Recent) {
-        self.recent.retain(|other| other.model != recent.model);
-        self.recent.insert(0, recent);
-        self.recent.truncate(RECENT_LENGTH);
     }
 }

@@ -2,8 +2,8 @@
 
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Align2, Area, FontId, Frame, Id, Key, Modifiers, Order, Rect, Role, ScrollArea, Sense, Stroke,
-    TextEdit, TextStyle, WidgetInfo, pos2, vec2,
+    Align2, Area, FontId, Frame, Id, Key, Label, Modifiers, Order, Rect, RichText, Role,
+    ScrollArea, Sense, Stroke, TextEdit, TextStyle, WidgetInfo, pos2, vec2,
 };
 
 use super::commands::Command;
@@ -170,6 +170,12 @@ impl Palette {
                 }
             });
         self.scroll = false;
+        if let Some(entry) = self.found.get(self.marked) {
+            let weak = theme::palette(ui).weak;
+            ui.separator();
+            let text = RichText::new(entry.command.tooltip()).small().color(weak);
+            ui.add(Label::new(text).truncate());
+        }
         chosen
     }
 }
@@ -191,7 +197,7 @@ fn entry_ui(ui: &mut egui::Ui, entry: &Entry, marked: bool, session: &Session) -
     response.on_hover_text(entry.command.tooltip())
 }
 
-fn paint_entry(ui: &egui::Ui, rect: Rect, entry: &Entry, lit: bool, why_disabled: Option<&str>) {
+fn paint_entry(ui: &egui::Ui, rect: Rect, entry: &Entry, marked: bool, why_disabled: Option<&str>) {
     let visuals = ui.visuals();
     let weak = theme::palette(ui).weak;
     let mut text = if why_disabled.is_some() {
@@ -200,7 +206,7 @@ fn paint_entry(ui: &egui::Ui, rect: Rect, entry: &Entry, lit: bool, why_disabled
         visuals.text_color()
     };
     let mut aside_color = weak;
-    if lit {
+    if marked {
         let selection = visuals.selection;
         ui.painter().rect_filled(rect, 4.0, selection.bg_fill);
         text = selection.stroke.color;

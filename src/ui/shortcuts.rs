@@ -21,9 +21,12 @@ pub(crate) fn shortcuts_ui(ctx: &egui::Context, open: &mut bool) {
         .resizable(false)
         .pivot(Align2::CENTER_CENTER)
         .default_pos(screen.center())
-        .max_height(screen.height() - 80.0)
         .show(ctx, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
+            let height = (screen.height() - 120.0).max(120.0);
+            let list = ScrollArea::vertical()
+                .max_height(height)
+                .min_scrolled_height(height);
+            list.show(ui, |ui| {
                 ui.horizontal_top(|ui| {
                     for groups in COLUMNS {
                         ui.vertical(|ui| {

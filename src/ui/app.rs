@@ -134,6 +134,7 @@ impl App {
             Ok(looks) => {
                 self.session.set_recent(looks.recent);
                 self.hints_dismissed = looks.hints_dismissed;
+                self.views.overview.preprocess.confirmed = looks.preprocess_confirmed;
                 if let Some(layout) = looks.layout {
                     self.dock.restore(layout);
                 }
@@ -255,6 +256,7 @@ impl App {
                 .show(ui, |ui| self.log_shown = log_ui(ui, &self.session));
         }
         let foot = status.response.rect.top();
+        drop_target_ui(ui.ctx());
         toasts_ui(ui.ctx(), &self.session, &mut self.toasts, foot, actions);
     }
 
@@ -322,6 +324,7 @@ impl eframe::App for App {
             recent: self.session.recent().to_vec(),
             zoom: self.zoom,
             hints_dismissed: self.hints_dismissed.clone(),
+            preprocess_confirmed: self.views.overview.preprocess.confirmed.clone(),
             layout: self.dock.stored(),
         };
         match serde_json::to_string(&looks) {
@@ -329,6 +332,27 @@ impl eframe::App for App {
             Err(error) => tracing::warn!("the looks are not stored: {error}"),
         }
     }
+}
+
+/// Says that files can be let go here, while they are dragged over the window.
+fn drop_target_ui(ctx: &egui::Context) {
+    if ctx.input(|input| input.raw.hovered_files.is_empty()) {
+        return;
+    }
+    let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop target"));
+    let painter = ctx.layer_painter(layer);
+    let screen = ctx.content_rect();
+    let visuals = &ctx.global_style().visuals;
+    let edge = egui::Stroke::new(3.0, visuals.hyperlink_color);
+    painter.rect_filled(screen, 0.0, visuals.panel_fill.gamma_multiply(0.8));
+    painter.rect_stroke(screen.shrink(12.0), 8.0, edge, egui::StrokeKind::Inside);
+    painter.text(
+        screen.center(),
+        egui::Align2::CENTER_CENTER,
+        "Drop to open: a model, a folder of samples, a project or a plan",
+        egui::FontId::proportional(20.0),
+        visuals.strong_text_color(),
+    );
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

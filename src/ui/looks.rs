@@ -80,6 +80,8 @@ pub(crate) struct Looks {
     pub(crate) recent: Vec<Recent>,
     pub(crate) zoom: Zoom,
     pub(crate) hints_dismissed: BTreeSet<Panel>,
+    /// Fingerprints of data whose preprocessing was found right.
+    pub(crate) preprocess_confirmed: Vec<String>,
     /// Read apart, so that a layout of another version loses nothing else.
     pub(crate) layout: Option<serde_json::Value>,
 }

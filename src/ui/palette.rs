@@ -192,9 +192,13 @@ fn entry_ui(ui: &mut egui::Ui, entry: &Entry, marked: bool, session: &Session) -
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), sense);
     response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, marked, &entry.name));
     if ui.is_rect_visible(rect) {
-        paint_entry(ui, rect, entry, marked || response.hovered(), why_disabled);
+        if !marked && response.hovered() {
+            let ground = ui.visuals().widgets.inactive.weak_bg_fill;
+            ui.painter().rect_filled(rect, 4.0, ground);
+        }
+        paint_entry(ui, rect, entry, marked, why_disabled);
     }
-    response.on_hover_text(entry.command.tooltip())
+    response
 }
 
 fn paint_entry(ui: &egui::Ui, rect: Rect, entry: &Entry, marked: bool, why_disabled: Option<&str>) {

@@ -14,7 +14,7 @@ pub(crate) struct Views {
     pub(crate) start: StartView,
     pub(crate) toolbar: ToolbarView,
     pub(crate) layer_table: LayerTableView,
-    overview: OverviewView,
+    pub(crate) overview: OverviewView,
     sensitivity: SensitivityView,
     coverage: CoverageView,
     inspector: InspectorView,

@@ -82,7 +82,11 @@ fn the_palette_runs_a_command_by_a_few_letters() {
     window.run_steps(2);
     assert!(!is_there(&window, "Find a command"));
     let layers = session(&window).plan().layers();
-    assert!(layers.iter().all(|layer| layer.weight.format.to_string() == "4"));
+    assert!(
+        layers
+            .iter()
+            .all(|layer| layer.weight.format.to_string() == "4")
+    );
 }
 
 #[test]
@@ -236,7 +240,9 @@ fn a_recent_model_that_is_gone_is_told_and_can_be_removed() {
         session.is_missing(&sample("gone.onnx"))
     });
     window.get_by_label_contains("gone.onnx is missing");
-    window.get_by_label("Remove gone.onnx from the list").click();
+    window
+        .get_by_label("Remove gone.onnx from the list")
+        .click();
     window.run_steps(2);
     assert!(session(&window).recent().is_empty());
 }
@@ -246,7 +252,10 @@ fn large_text_leaves_every_button_of_the_toolbar_in_the_window() {
     let size = [960.0, 540.0];
     let mut window = window_of(Harness::builder(), size, egui::Theme::Dark);
     window.step();
-    apply(&mut window, Action::OpenModel(sample("signs-mobilenet.onnx")));
+    apply(
+        &mut window,
+        Action::OpenModel(sample("signs-mobilenet.onnx")),
+    );
     wait_until(&mut window, "the first layer", |session| {
         session.inspection().is_some()
     });

@@ -21,7 +21,11 @@ pub(crate) fn window(theme: egui::Theme) -> Window {
     window_of(Harness::builder(), [1280.0, 800.0], theme)
 }
 
-pub(crate) fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::Theme) -> Window {
+pub(crate) fn window_of(
+    builder: HarnessBuilder<Option<App>>,
+    size: [f32; 2],
+    theme: egui::Theme,
+) -> Window {
     builder
         .with_size(size)
         .with_theme(theme)

@@ -16,6 +16,7 @@ mod overview;
 mod overview_history;
 mod overview_plots;
 mod plot_axes;
+mod preprocess_card;
 mod sensitivity;
 mod start;
 mod status_bar;

@@ -5,6 +5,7 @@ use egui::ScrollArea;
 use super::cards::cards_ui;
 use super::overview_history::{history_plot_ui, history_table_ui};
 use super::overview_plots::{Curve, ErrorSeries, layer_errors_ui, running_accuracy_ui};
+use super::preprocess_card::{PreprocessCard, preprocess_card_ui};
 use crate::session::{Action, Session};
 use crate::ui::commands::Command;
 use crate::ui::theme;
@@ -17,6 +18,7 @@ const TWO_COLUMNS: f32 = 760.0;
 pub(crate) struct OverviewView {
     curve: Curve,
     errors: ErrorSeries,
+    pub(crate) preprocess: PreprocessCard,
     /// The entry of the history whose name is edited.
     pub(super) renaming: Option<(usize, String)>,
 }
@@ -40,7 +42,8 @@ pub(crate) fn overview_ui(
                 no_data_ui(ui, session, commands);
                 return;
             }
-            ui.add_space(6.0);
+            ui.add_space(2.0);
+            preprocess_card_ui(ui, session, &mut view.preprocess, actions);
             if ui.available_width() >= TWO_COLUMNS {
                 ui.columns(2, |columns| {
                     if let [left, right] = columns {

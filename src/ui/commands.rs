@@ -108,13 +108,16 @@ impl Group {
 
 /// Keys that the layer table takes itself, because they stand for more than one command.
 pub(crate) const TABLE_KEYS: [(&str, &str); 7] = [
-    ("↑ ↓  Home End", "Move the selection"),
-    ("Shift ↑ ↓", "Extend the selection"),
-    ("1 … 9", "Set that many bits"),
+    ("Up, Down, Home, End", "Move the selection"),
+    ("Shift+Up, Shift+Down", "Extend the selection"),
+    ("1 to 9", "Set that many bits"),
     ("0", "Set 16 bits"),
-    ("F  H  B", "Set f32, f16, bf16"),
-    ("Shift 1 … 9", "Set the other of weights and activations"),
-    ("Ctrl click, Shift click", "Add a layer, a range of layers"),
+    ("F, H, B", "Set f32, f16, bf16"),
+    (
+        "Shift+1 to Shift+9",
+        "Set the other of weights and activations",
+    ),
+    ("Ctrl+click, Shift+click", "Add a layer, a range of layers"),
 ];
 
 const CTRL: Modifiers = Modifiers::COMMAND;
@@ -472,7 +475,7 @@ impl Command {
         let why_disabled = self.why_disabled(session);
         let mut button = egui::Button::new(self.text().into_owned());
         if let Some(shortcut) = self.shortcuts().first() {
-            button = button.shortcut_text(ui.format_shortcut(shortcut));
+            button = button.shortcut_text(key_text(ui.ctx(), shortcut));
         }
         let response = ui.add_enabled(why_disabled.is_none(), button);
         let clicked = response.clicked();
@@ -489,6 +492,20 @@ impl Command {
         explain(response, self, why_disabled);
         clicked
     }
+}
+
+/// A shortcut as it stands on the keyboard: `Ctrl++` rather than `Ctrl+Plus`.
+pub(crate) fn key_text(ctx: &egui::Context, keys: &KeyboardShortcut) -> String {
+    let text = ctx.format_shortcut(keys);
+    [
+        ("Questionmark", "?"),
+        ("Plus", "+"),
+        ("Minus", "−"),
+        ("Equals", "="),
+        ("Escape", "Esc"),
+    ]
+    .into_iter()
+    .fold(text, |text, (name, sign)| text.replace(name, sign))
 }
 
 fn modifier_count(modifiers: Modifiers) -> u8 {
@@ -514,7 +531,7 @@ fn explain(response: egui::Response, command: Command, why_disabled: Option<&str
     let keys = command
         .shortcuts()
         .first()
-        .map(|shortcut| format!(" ({})", response.ctx.format_shortcut(shortcut)))
+        .map(|shortcut| format!(" ({})", key_text(&response.ctx, shortcut)))
         .unwrap_or_default();
     let response = response.on_hover_text(format!("{}{keys}", command.tooltip()));
     if let Some(why) = why_disabled {

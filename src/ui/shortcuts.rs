@@ -2,7 +2,7 @@
 
 use egui::{Align2, Grid, Id, RichText, ScrollArea, Window};
 
-use super::commands::{Command, Group, TABLE_KEYS};
+use super::commands::{Command, Group, TABLE_KEYS, key_text};
 use super::theme;
 
 /// Groups from top to bottom, column by column.
@@ -52,7 +52,7 @@ fn group_ui(ui: &mut egui::Ui, group: Group) {
                 let keys: Vec<String> = command
                     .shortcuts()
                     .iter()
-                    .map(|keys| ui.ctx().format_shortcut(keys))
+                    .map(|keys| key_text(ui.ctx(), keys))
                     .collect();
                 row_ui(ui, &keys.join(", "), &command.text());
             }

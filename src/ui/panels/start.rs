@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, Label, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, vec2};
+use egui::{
+    Align, Button, Label, Layout, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, vec2,
+};
 
 use super::names::field_label_ui;
 use crate::data::Preprocess;
@@ -357,8 +359,9 @@ fn recent_item_ui(
     let data_gone = recent
         .data
         .as_ref()
-        .filter(|data| session.is_missing(data.as_path()));
-    ui.horizontal(|ui| {
+        .is_some_and(|data| session.is_missing(data));
+    let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
         let remove = ui
             .small_button("Remove")
             .on_hover_text("Take it out of this list; the file stays where it is")
@@ -366,17 +369,18 @@ fn recent_item_ui(
         if remove.clicked() {
             actions.push(Action::ForgetRecent(recent.model.clone()));
         }
-        if gone {
-            let text = format!("{name} is missing: {}", recent.model.display());
-            let weak = theme::palette(ui).weak;
-            ui.add(Label::new(RichText::new(text).color(weak)).truncate());
-            return;
+        let palette = theme::palette(ui);
+        if data_gone && !gone {
+            ui.label(RichText::new("data missing").color(palette.warn));
         }
-        open_recent_ui(ui, recent, &name, actions);
-        if data_gone.is_some() {
-            let warn = theme::palette(ui).warn;
-            ui.label(RichText::new("data missing").color(warn));
-        }
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            if gone {
+                let text = format!("{name} is missing: {}", recent.model.display());
+                ui.add(Label::new(RichText::new(text).color(palette.weak)).truncate());
+            } else {
+                open_recent_ui(ui, recent, &name, actions);
+            }
+        });
     });
 }
 

@@ -475,7 +475,7 @@ impl Command {
         let why_disabled = self.why_disabled(session);
         let mut button = egui::Button::new(self.text().into_owned());
         if let Some(shortcut) = self.shortcuts().first() {
-            button = button.shortcut_text(key_text(ui.ctx(), shortcut));
+            button = button.shortcut_text(key_text(ui.ctx(), *shortcut));
         }
         let response = ui.add_enabled(why_disabled.is_none(), button);
         let clicked = response.clicked();
@@ -495,8 +495,8 @@ impl Command {
 }
 
 /// A shortcut as it stands on the keyboard: `Ctrl++` rather than `Ctrl+Plus`.
-pub(crate) fn key_text(ctx: &egui::Context, keys: &KeyboardShortcut) -> String {
-    let text = ctx.format_shortcut(keys);
+pub(crate) fn key_text(ctx: &egui::Context, keys: KeyboardShortcut) -> String {
+    let text = ctx.format_shortcut(&keys);
     [
         ("Questionmark", "?"),
         ("Plus", "+"),
@@ -531,7 +531,7 @@ fn explain(response: egui::Response, command: Command, why_disabled: Option<&str
     let keys = command
         .shortcuts()
         .first()
-        .map(|shortcut| format!(" ({})", key_text(&response.ctx, shortcut)))
+        .map(|shortcut| format!(" ({})", key_text(&response.ctx, *shortcut)))
         .unwrap_or_default();
     let response = response.on_hover_text(format!("{}{keys}", command.tooltip()));
     if let Some(why) = why_disabled {

@@ -218,7 +218,7 @@ fn paint_entry(ui: &egui::Ui, rect: Rect, entry: &Entry, marked: bool, why_disab
     }
     let aside = match (why_disabled, entry.command.shortcuts().first()) {
         (Some(why), _) => why.to_owned(),
-        (None, Some(keys)) => key_text(ui.ctx(), keys),
+        (None, Some(keys)) => key_text(ui.ctx(), *keys),
         (None, None) => String::new(),
     };
     let inner = rect.shrink2(vec2(8.0, 0.0));

@@ -52,7 +52,7 @@ fn group_ui(ui: &mut egui::Ui, group: Group) {
                 let keys: Vec<String> = command
                     .shortcuts()
                     .iter()
-                    .map(|keys| key_text(ui.ctx(), keys))
+                    .map(|keys| key_text(ui.ctx(), *keys))
                     .collect();
                 row_ui(ui, &keys.join(", "), &command.text());
             }

@@ -37,11 +37,12 @@ pub(crate) fn overview_ui(
         .id_salt("overview")
         .auto_shrink(false)
         .show(ui, |ui| {
-            cards_ui(ui, session);
             if session.data().is_none() {
                 no_data_ui(ui, session, commands);
+                cards_ui(ui, session);
                 return;
             }
+            cards_ui(ui, session);
             ui.add_space(2.0);
             preprocess_card_ui(ui, session, &mut view.preprocess, actions);
             if ui.available_width() >= TWO_COLUMNS {
@@ -62,7 +63,6 @@ pub(crate) fn overview_ui(
 }
 
 fn no_data_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
-    ui.add_space(12.0);
     theme::card(ui).show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.strong("Accuracy needs data");

@@ -343,7 +343,7 @@ fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
     heading_ui(ui, "Recent");
     for (index, recent) in session.recent().iter().enumerate() {
         ui.push_id(("recent", index), |ui| {
-            recent_item_ui(ui, session, recent, actions)
+            recent_item_ui(ui, session, recent, actions);
         });
     }
 }

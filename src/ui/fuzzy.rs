@@ -66,7 +66,7 @@ fn extended(best: &[Option<FuzzyMatch>], name: &[char], end: usize) -> Option<Fu
         .enumerate()
         .filter_map(|(before, found)| {
             let found = found.as_ref()?;
-            let beside = if before + 1 == end { 8 } else { 0 };
+            let beside = if before + 1 == end { 12 } else { 0 };
             Some((found.score + beside, found))
         })
         .max_by_key(|(score, _)| *score)

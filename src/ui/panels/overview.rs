@@ -42,9 +42,16 @@ pub(crate) fn overview_ui(
                 cards_ui(ui, session);
                 return;
             }
+            // What casts doubt on every number stands above them.
+            let doubtful = session.is_near_chance();
+            if doubtful {
+                preprocess_card_ui(ui, session, &mut view.preprocess, actions);
+            }
             cards_ui(ui, session);
             ui.add_space(2.0);
-            preprocess_card_ui(ui, session, &mut view.preprocess, actions);
+            if !doubtful {
+                preprocess_card_ui(ui, session, &mut view.preprocess, actions);
+            }
             if ui.available_width() >= TWO_COLUMNS {
                 ui.columns(2, |columns| {
                     if let [left, right] = columns {

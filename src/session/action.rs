@@ -80,6 +80,8 @@ pub enum Action {
     RunSensitivity(SensitivityRequest),
     /// Stop all jobs and keep what they found.
     CancelJobs,
+    /// Take a model out of the list of recent ones.
+    ForgetRecent(PathBuf),
     /// Take a message away.
     Dismiss(u64),
 }

@@ -6,7 +6,7 @@ use super::action::{Action, LayerEdit};
 use super::bundled::bundled_samples;
 use super::error::SessionError;
 use super::files::{read_text, write_atomically};
-use super::messages::Severity;
+use super::messages::{Remedy, Severity};
 use super::open_data::{DataRequest, OpenData};
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
 use super::session::{FileDone, Session};
@@ -40,6 +40,7 @@ impl Session {
             Action::Evaluate => self.evaluate_again(),
             Action::RunSensitivity(request) => self.run_sensitivity(request),
             Action::CancelJobs => self.cancel_jobs(),
+            Action::ForgetRecent(model) => self.forget_recent(&model),
             Action::Dismiss(id) => self.messages.retain(|message| message.id != id),
         }
     }
@@ -54,10 +55,11 @@ impl Session {
 
     fn open_data(&mut self, request: DataRequest) {
         let Some(model) = self.model.clone() else {
-            self.tell(
+            self.tell_with(
                 Severity::Error,
                 "Open data",
                 "Open a model first; the data is read in the shape of its input".to_owned(),
+                Remedy::ChooseModel,
             );
             return;
         };
@@ -90,10 +92,11 @@ impl Session {
 
     fn import_plan(&mut self, path: PathBuf) {
         let Some(model) = self.model.clone() else {
-            self.tell(
+            self.tell_with(
                 Severity::Error,
                 "Import plan",
                 "Open the plan's model first".to_owned(),
+                Remedy::ChooseModel,
             );
             return;
         };
@@ -193,30 +196,33 @@ impl Session {
         self.jobs.evaluation.clear();
         self.advance();
         if self.data.is_none() {
-            self.tell(
+            self.tell_with(
                 Severity::Error,
                 "Evaluate",
                 "Choose a data folder first: File, Open data folder".to_owned(),
+                Remedy::ChooseData,
             );
         }
     }
 
     fn run_sensitivity(&mut self, request: SensitivityRequest) {
         let (Some(model), Some(data)) = (self.model.clone(), self.data.clone()) else {
-            self.tell(
+            self.tell_with(
                 Severity::Error,
                 "Sensitivity",
                 "Open a model and choose a dataset folder first".to_owned(),
+                Remedy::ChooseData,
             );
             return;
         };
         let needs_ranges = request.subject != crate::engine::Subject::Weights;
         if needs_ranges && self.ranges.is_none() {
-            self.tell(
+            self.tell_with(
                 Severity::Error,
                 "Sensitivity",
                 "Activations need ranges: wait until calibration has ended, or press Run"
                     .to_owned(),
+                Remedy::RunAgain,
             );
             return;
         }

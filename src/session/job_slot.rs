@@ -95,6 +95,13 @@ impl<P: Send + 'static, T: Send + 'static> Slot<P, T> {
         Some(outcome)
     }
 
+    /// Seconds since the job began.
+    pub(super) fn elapsed_secs(&self) -> Option<f64> {
+        self.running
+            .as_ref()
+            .map(|handle| handle.progress.elapsed_secs())
+    }
+
     pub(super) fn status(&self) -> Option<JobStatus> {
         let handle = self.running.as_ref()?;
         Some(JobStatus {

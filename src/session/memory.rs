@@ -1,4 +1,4 @@
-//! How much memory evaluations may use.
+//! How much memory evaluations may use, and how much the program uses.
 
 /// The most that is taken unasked.
 const LARGEST: usize = 4_000_000_000;
@@ -10,6 +10,18 @@ pub fn default_cache_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").ok();
     let total = text.as_deref().and_then(total_bytes);
     total.map_or(UNKNOWN, |total| (total / 4).min(LARGEST))
+}
+
+/// Memory in bytes that the program occupies now (its resident set); `None` where the system does not tell.
+pub fn process_bytes() -> Option<u64> {
+    resident_bytes(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The line `VmRSS:   523440 kB` of `/proc/self/status`.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The line `MemTotal:  24682968 kB` of `/proc/meminfo`.
@@ -29,5 +41,12 @@ mod tests {
         assert_eq!(total_bytes(text), Some(24_682_968 * 1024));
         assert_eq!(total_bytes("MemFree: 1 kB\n"), None);
         assert_eq!(total_bytes("MemTotal: many\n"), None);
+    }
+
+    #[test]
+    fn the_program_tells_its_memory() {
+        let text = "VmHWM:\t  900 kB\nVmRSS:\t  523440 kB\n";
+        assert_eq!(resident_bytes(text), Some(523_440 * 1024));
+        assert_eq!(resident_bytes("VmHWM: 1 kB\n"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What the session has to tell.
 
+use std::time::Duration;
+
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -11,7 +13,20 @@ pub enum Severity {
     Error,
 }
 
-/// A message that stays until it is dismissed.
+/// The obvious next step after something could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Choose a model file.
+    ChooseModel,
+    /// Choose a data folder.
+    ChooseData,
+    /// Run the jobs again.
+    RunAgain,
+    /// Look which operators are unsupported.
+    ShowCoverage,
+}
+
+/// A message that stays until it is dismissed, and in the log for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Identifies the message for [`super::Action::Dismiss`].
@@ -22,4 +37,8 @@ pub struct Message {
     pub title: String,
     /// What happened, and what to do.
     pub text: String,
+    /// What to do about it, if that is one step.
+    pub remedy: Option<Remedy>,
+    /// When, counted from the start of the session.
+    pub at: Duration,
 }

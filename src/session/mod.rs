@@ -8,6 +8,7 @@ mod apply;
 mod bundled;
 mod error;
 mod files;
+mod forecast;
 mod history;
 mod inspection;
 mod job_slot;
@@ -16,7 +17,9 @@ mod messages;
 mod open_data;
 mod open_model;
 mod poll;
+mod previews;
 mod project_file;
+mod recent;
 #[expect(
     clippy::module_inception,
     reason = "the file is named after its one type"
@@ -34,10 +37,12 @@ pub use files::write_atomically;
 pub use history::HistoryEntry;
 pub use inspection::{ActivationInspection, Inspection, WeightInspection};
 pub use job_slot::JobStatus;
-pub use memory::default_cache_bytes;
-pub use messages::{Message, Severity};
+pub use memory::{default_cache_bytes, process_bytes};
+pub use messages::{Message, Remedy, Severity};
 pub use open_data::{DataRequest, OpenData};
 pub use open_model::OpenModel;
+pub use previews::Preview;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
-pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Recent, Session};
+pub use recent::Recent;
+pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};

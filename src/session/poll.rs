@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::history::{HistoryEntry, describe};
 use super::job_slot::Outcome;
-use super::messages::Severity;
+use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::previews::previews;
 use super::project_file::{ProjectFile, StoredResult};
-use super::session::{
-    FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Recent, Session,
-};
+use super::recent::Recent;
+use super::session::{FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Session};
 use super::undo::UndoStack;
 use super::work::{self, Opened};
 use crate::engine::{ActivationCache, Evaluation};
@@ -26,6 +26,8 @@ impl Session {
         let before = self.running_jobs().len();
         let mut changed = self.poll_opening();
         changed |= self.poll_files();
+        changed |= self.poll_recent();
+        changed |= self.poll_previews();
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
@@ -41,7 +43,8 @@ impl Session {
                 Ok(opened) => self.model_opened(opened),
                 Err(error) => {
                     self.pending_project = None;
-                    self.report("Open model", &error);
+                    self.report("Open model", &error, Remedy::ChooseModel);
+                    self.look_for_recent();
                 }
             }
         }
@@ -49,7 +52,7 @@ impl Session {
             changed = true;
             match outcome {
                 Ok(data) => self.data_opened(data),
-                Err(error) => self.report("Open data", &error),
+                Err(error) => self.report("Open data", &error, Remedy::ChooseData),
             }
         }
         changed
@@ -81,7 +84,12 @@ impl Session {
         self.plan_changed();
         match data {
             Some(Ok(data)) => self.data_opened(data),
-            Some(Err(error)) => self.tell(Severity::Error, "Open data", error.to_string()),
+            Some(Err(error)) => self.tell_with(
+                Severity::Error,
+                "Open data",
+                error.to_string(),
+                Remedy::ChooseData,
+            ),
             None => {}
         }
     }
@@ -94,13 +102,14 @@ impl Session {
             .map(|row| format!("{} × {}: {}", row.count, row.op, row.reason))
             .collect();
         if !unsupported.is_empty() {
-            self.tell(
+            self.tell_with(
                 Severity::Warning,
                 "Unsupported operators",
                 format!(
                     "The model opens, but it cannot run: {}. Sizes and weights can be studied; to measure accuracy, export the model without these operators",
                     unsupported.join("; ")
                 ),
+                Remedy::ShowCoverage,
             );
         }
     }
@@ -127,7 +136,20 @@ impl Session {
             self.remember(recent);
         }
         self.adopt_history(&data);
-        self.data = Some(Arc::new(data));
+        let data = Arc::new(data);
+        self.data = Some(Arc::clone(&data));
+        self.jobs
+            .previews
+            .start(&self.wake, move |_| Ok(previews(&data)));
+    }
+
+    fn poll_previews(&mut self) -> bool {
+        let Some(outcome) = self.jobs.previews.outcome() else {
+            return false;
+        };
+        // Samples that cannot be decoded are reported by the float run.
+        self.previews = outcome.unwrap_or_default();
+        true
     }
 
     /// Takes over the stored results that belong to this data; others would be stale.
@@ -149,6 +171,9 @@ impl Session {
         self.data = None;
         self.float = None;
         self.float_finished = false;
+        self.float_secs = None;
+        self.previews.clear();
+        self.jobs.previews.clear();
         self.ranges = None;
         self.result = None;
         self.history.clear();
@@ -182,7 +207,7 @@ impl Session {
                 );
                 self.saved = Some((path, fingerprint));
             }
-            Err(error) => self.report("Files", &error),
+            Err(error) => self.report("Files", &error, None::<Remedy>),
         }
         true
     }
@@ -209,11 +234,13 @@ impl Session {
             self.float = Some(partial);
             changed = true;
         }
+        let elapsed = self.jobs.float.elapsed_secs();
         if let Some(outcome) = self.jobs.float.outcome() {
             changed = true;
             if let Some(reference) = self.finished("Measure float", outcome) {
                 self.float = Some(reference);
                 self.float_finished = true;
+                self.float_secs = elapsed.map(|elapsed| self.without_decoding(elapsed));
                 self.report_skipped();
             }
         }
@@ -225,6 +252,15 @@ impl Session {
             }
         }
         changed
+    }
+
+    /// Seconds of the float run that were spent computing; reading the samples happens but once.
+    fn without_decoding(&self, elapsed_secs: f64) -> f64 {
+        let decoding = self
+            .data
+            .as_ref()
+            .map_or(0.0, |data| data.evaluation.decode_secs());
+        (elapsed_secs - decoding).max(0.25 * elapsed_secs)
     }
 
     fn report_skipped(&mut self) {
@@ -327,15 +363,15 @@ impl Session {
             Ok(value) => Some(value),
             Err(error) => {
                 self.halted = true;
-                self.report(title, &error);
+                self.report(title, &error, Remedy::RunAgain);
                 None
             }
         }
     }
 
-    fn report(&mut self, title: &str, error: &JobError) {
+    fn report(&mut self, title: &str, error: &JobError, remedy: impl Into<Option<Remedy>>) {
         if !matches!(error, JobError::Cancelled) {
-            self.tell(Severity::Error, title, error.to_string());
+            self.tell_with(Severity::Error, title, error.to_string(), remedy);
         }
     }
 

@@ -1,19 +1,21 @@
 //! The open document.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-
-use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
 use super::error::SessionError;
 use super::history::HistoryEntry;
 use super::inspection::Inspection;
 use super::job_slot::{JobStatus, Slot};
 use super::memory::default_cache_bytes;
-use super::messages::{Message, Severity};
+use super::messages::{Message, Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::previews::Preview;
 use super::project_file::StoredResult;
+use super::recent::Recent;
 use super::undo::UndoStack;
 use super::work::Opened;
 use crate::engine::{
@@ -28,8 +30,9 @@ use crate::quant::{BitWidth, NumberFormat};
 pub const LAYER_ERROR_SAMPLES: usize = 128;
 /// Samples that the local errors are measured on.
 pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
-/// Entries of the list of recent files.
-const RECENT_LENGTH: usize = 10;
+
+/// Messages that the log keeps.
+const LOG_LENGTH: usize = 500;
 
 /// A measured plan: the result, and what it belongs to.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,17 +43,6 @@ pub struct PlanResult {
     pub evaluation: Evaluation,
     /// Whether all samples were evaluated.
     pub finished: bool,
-}
-
-/// A model that was open before, with its data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recent {
-    /// The model, or a project.
-    pub model: PathBuf,
-    /// The evaluation folder.
-    pub data: Option<PathBuf>,
-    /// The calibration folder.
-    pub calibration: Option<PathBuf>,
 }
 
 /// One open document with the jobs that work on it.
@@ -69,6 +61,8 @@ pub struct Session {
     pub(super) selection: Vec<LayerId>,
     pub(super) float: Option<Arc<FloatReference>>,
     pub(super) float_finished: bool,
+    /// Seconds that the float run computed, without reading samples.
+    pub(super) float_secs: Option<f64>,
     pub(super) ranges: Option<Arc<Ranges>>,
     pub(super) result: Option<PlanResult>,
     /// What evaluations share; made by the first evaluation on the open data.
@@ -84,7 +78,12 @@ pub struct Session {
     pub(super) inspection: Option<Inspection>,
     pub(super) messages: Vec<Message>,
     pub(super) next_message: u64,
+    pub(super) log: VecDeque<Message>,
+    started: Instant,
     pub(super) recent: Vec<Recent>,
+    /// Files and folders of the recent ones that are not there.
+    pub(super) missing: BTreeSet<PathBuf>,
+    pub(super) previews: Vec<Preview>,
     pub(super) saved: Option<(PathBuf, Fingerprint)>,
     /// Plan and results of a project whose model and data are still being opened.
     pub(super) pending_project: Option<(PathBuf, Box<super::project_file::ProjectFile>)>,
@@ -116,6 +115,8 @@ pub(super) struct Jobs {
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) files: Slot<(), FileDone>,
+    pub(super) previews: Slot<(), Vec<Preview>>,
+    pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
 }
 
 /// A file job that ended.
@@ -143,6 +144,8 @@ impl Default for Jobs {
             sensitivity: Slot::new("Sensitivity"),
             inspection: Slot::new("Inspecting layer"),
             files: Slot::new("Files"),
+            previews: Slot::new("Decoding samples"),
+            recent: Slot::new("Looking for recent files"),
         }
     }
 }
@@ -172,6 +175,7 @@ impl Session {
             selection: Vec::new(),
             float: None,
             float_finished: false,
+            float_secs: None,
             ranges: None,
             result: None,
             cache: Arc::default(),
@@ -182,7 +186,11 @@ impl Session {
             inspection: None,
             messages: Vec::new(),
             next_message: 0,
+            log: VecDeque::new(),
+            started: Instant::now(),
             recent: Vec::new(),
+            missing: BTreeSet::new(),
+            previews: Vec::new(),
             saved: None,
             pending_project: None,
             pending_history: Vec::new(),
@@ -266,14 +274,9 @@ impl Session {
         &self.messages
     }
 
-    /// Models that were opened, newest first.
-    pub fn recent(&self) -> &[Recent] {
-        &self.recent
-    }
-
-    /// Sets the list of recent models, as it was stored by the window.
-    pub fn set_recent(&mut self, recent: Vec<Recent>) {
-        self.recent = recent;
+    /// All messages, oldest first, dismissed or not; the oldest of very many are dropped.
+    pub fn log(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
+        self.log.iter()
     }
 
     /// Memory in bytes that evaluations may use for activations that they share.
@@ -338,7 +341,10 @@ impl Session {
 
     /// Whether a job runs or would be started by the next [`Session::poll`].
     pub fn is_busy(&self) -> bool {
-        !self.running_jobs().is_empty() || self.jobs.inspection.is_running()
+        !self.running_jobs().is_empty()
+            || self.jobs.inspection.is_running()
+            || self.jobs.previews.is_running()
+            || self.jobs.recent.is_running()
     }
 
     /// Widths of the local-error map and the default widths of a sweep.
@@ -351,19 +357,30 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, severity: Severity, title: &str, text: String) {
-        let id = self.next_message;
-        self.next_message += 1;
-        self.messages.push(Message {
-            id,
+        self.tell_with(severity, title, text, None::<Remedy>);
+    }
+
+    /// Tells what went wrong, and the step that may mend it.
+    pub(super) fn tell_with(
+        &mut self,
+        severity: Severity,
+        title: &str,
+        text: String,
+        remedy: impl Into<Option<Remedy>>,
+    ) {
+        let message = Message {
+            id: self.next_message,
             severity,
             title: title.to_owned(),
             text,
-        });
-    }
-
-    pub(super) fn remember(&mut self, recent: Recent) {
-        self.recent.retain(|other| other.model != recent.model);
-        self.recent.insert(0, recent);
-        self.recent.truncate(RECENT_LENGTH);
+            remedy: remedy.into(),
+            at: self.started.elapsed(),
+        };
+        self.next_message += 1;
+        self.log.push_back(message.clone());
+        if self.log.len() > LOG_LENGTH {
+            self.log.pop_front();
+        }
+        self.messages.push(message);
     }
 }

@@ -1,36 +1,52 @@
 //! The program's window: collects actions while it draws, applies them afterwards.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::Command;
-use super::dialogs::{Answer, DialogKind, Dialogs};
-use super::looks::{Looks, STORAGE_KEY, ThemeChoice};
+use super::dialogs::{Answer, Dialogs};
+use super::dock::Dock;
+use super::hints::hint_ui;
+use super::looks::{Looks, STORAGE_KEY, ThemeChoice, Zoom};
+use super::palette::{Outcome, Palette};
+use super::panel::Panel;
 use super::panels::{
-    CentreTab, CoverageView, InspectorView, LayerTableView, OverviewView, SensitivityView,
-    StartView, ToolbarView, coverage_ui, inspector_ui, layer_table_ui, menu_bar_ui, messages_ui,
-    overview_ui, sensitivity_ui, start_ui, status_bar_ui, tab_bar_ui, toolbar_ui,
+    MenuLooks, ToastsView, lasting, log_ui, menu_bar_ui, messages_ui, status_bar_ui, toasts_ui,
+    toolbar_ui,
 };
+use super::shortcuts::shortcuts_ui;
+use super::views::Views;
 use super::window::WindowOptions;
 use crate::jobs::Wake;
-use crate::session::{Action, DataRequest, Session, bundled_samples};
+use crate::session::{Action, DataRequest, Session, bundled_samples, process_bytes};
+
+/// How often the memory of the program is asked for.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The window's state: one session, and the looks of the views.
 pub struct App {
-    session: Session,
-    wake: Wake,
-    dialogs: Dialogs,
-    /// The centre tab that is shown.
-    tab: CentreTab,
-    theme: ThemeChoice,
-    start: StartView,
-    toolbar: ToolbarView,
-    layer_table: LayerTableView,
-    overview: OverviewView,
-    sensitivity: SensitivityView,
-    coverage: CoverageView,
-    inspector: InspectorView,
+    pub(super) session: Session,
+    pub(super) wake: Wake,
+    pub(super) dialogs: Dialogs,
+    pub(super) dock: Dock,
+    pub(super) views: Views,
+    pub(super) theme: ThemeChoice,
+    pub(super) zoom: Zoom,
+    pub(super) hints_dismissed: BTreeSet<Panel>,
+    /// The command palette, while it is open.
+    pub(super) palette: Option<Palette>,
+    /// Whether the list of keys is shown.
+    pub(super) shortcuts_shown: bool,
+    /// Whether the messages so far are shown.
+    pub(super) log_shown: bool,
+    toasts: ToastsView,
+    /// Memory of the program, told by the window now and then.
+    memory_bytes: Option<u64>,
+    memory_told: Option<Instant>,
+    /// Whether text was edited when the last frame ended.
+    editing: bool,
     /// Something the window itself has to say, such as that there are no file dialogs.
     note: Option<&'static str>,
     /// A plan to import once the model of the command line is open.
@@ -45,7 +61,7 @@ impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App")
             .field("session", &self.session)
-            .field("tab", &self.tab)
+            .field("dock", &self.dock)
             .finish_non_exhaustive()
     }
 }
@@ -53,20 +69,25 @@ impl std::fmt::Debug for App {
 impl App {
     /// A window on a session; nothing is opened.
     pub fn new(ctx: &egui::Context, session: Session) -> Self {
+        // Zoom has its own commands, with a range of its own.
+        ctx.options_mut(|options| options.zoom_with_keyboard = false);
         let ctx = ctx.clone();
         Self {
             session,
             wake: Arc::new(move || ctx.request_repaint()),
             dialogs: Dialogs::default(),
-            tab: CentreTab::Open,
+            dock: Dock::default(),
+            views: Views::new(),
             theme: ThemeChoice::default(),
-            start: StartView::new(bundled_samples()),
-            toolbar: ToolbarView::default(),
-            layer_table: LayerTableView::default(),
-            overview: OverviewView::default(),
-            sensitivity: SensitivityView::default(),
-            coverage: CoverageView::default(),
-            inspector: InspectorView::default(),
+            zoom: Zoom::default(),
+            hints_dismissed: BTreeSet::new(),
+            palette: None,
+            shortcuts_shown: false,
+            log_shown: false,
+            toasts: ToastsView::default(),
+            memory_bytes: None,
+            memory_told: None,
+            editing: false,
             note: None,
             plan_to_import: None,
             had_model: false,
@@ -105,15 +126,20 @@ impl App {
     }
 
     /// Takes over the stored looks.
-    pub(crate) fn restore(&mut self, storage: &dyn eframe::Storage, ctx: &egui::Context) {
+    pub fn restore(&mut self, storage: &dyn eframe::Storage, ctx: &egui::Context) {
         let Some(text) = storage.get_string(STORAGE_KEY) else {
             return;
         };
         match serde_json::from_str::<Looks>(&text) {
             Ok(looks) => {
-                self.theme = looks.theme;
                 self.session.set_recent(looks.recent);
-                ctx.set_theme(egui::ThemePreference::from(self.theme));
+                self.hints_dismissed = looks.hints_dismissed;
+                self.views.overview.preprocess.confirmed = looks.preprocess_confirmed;
+                if let Some(layout) = looks.layout {
+                    self.dock.restore(layout);
+                }
+                self.set_theme(looks.theme, ctx);
+                self.set_zoom(looks.zoom, ctx);
             }
             Err(error) => tracing::warn!("the stored looks are not read: {error}"),
         }
@@ -131,13 +157,13 @@ impl App {
                 self.note = Some(
                     "This desktop offers no file dialogs: type a path on the Open tab, or drop files onto the window",
                 );
-                self.tab = CentreTab::Open;
+                self.dock.show(Panel::Open);
             }
             None => {}
         }
         let has_model = self.session.model().is_some();
-        if has_model && !self.had_model {
-            self.tab = CentreTab::Overview;
+        if has_model && !self.had_model && self.dock.is_in_front(Panel::Open) {
+            self.dock.show(Panel::Overview);
         }
         self.had_model = has_model;
         if has_model && let Some(path) = self.plan_to_import.take() {
@@ -157,14 +183,14 @@ impl App {
     /// Draws the whole window and applies what was asked for.
     pub fn show(&mut self, ui: &mut egui::Ui) {
         let mut actions = Vec::new();
-        let mut commands = Command::pressed(ui);
+        let mut commands = self.overlays_ui(ui);
         self.bars_ui(ui, &mut actions, &mut commands);
-        if self.session.model().is_some() {
-            self.side_panels_ui(ui, &mut actions);
-        }
-        egui::CentralPanel::default().show(ui, |ui| {
-            self.centre_ui(ui, &mut actions, &mut commands);
-        });
+        egui::CentralPanel::default()
+            .frame(egui::Frame::new().fill(ui.visuals().panel_fill))
+            .show(ui, |ui| {
+                self.panels_ui(ui, &mut actions, &mut commands);
+            });
+        self.editing = ui.ctx().text_edit_focused();
         for command in commands {
             self.carry_out(command, ui.ctx());
         }
@@ -173,7 +199,29 @@ impl App {
         }
     }
 
-    /// Menu, toolbar and messages at the top, status at the bottom.
+    /// What lies over the window, and the commands that keys stand for: those of what lies over it come first.
+    fn overlays_ui(&mut self, ui: &egui::Ui) -> Vec<Command> {
+        if let Some(palette) = &mut self.palette {
+            let outcome = palette.ui(ui.ctx(), &self.session);
+            if outcome != Outcome::Open {
+                self.palette = None;
+            }
+            return match outcome {
+                Outcome::Chosen(command) => vec![command],
+                Outcome::Open | Outcome::Closed => Vec::new(),
+            };
+        }
+        if self.shortcuts_shown {
+            let escape =
+                ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape));
+            self.shortcuts_shown = !escape;
+            shortcuts_ui(ui.ctx(), &mut self.shortcuts_shown);
+        }
+        // A key that ends editing has done so before the frame begins.
+        Command::pressed(ui, self.editing || ui.ctx().text_edit_focused())
+    }
+
+    /// Menu and toolbar at the top; status, messages and log at the bottom.
     fn bars_ui(
         &mut self,
         ui: &mut egui::Ui,
@@ -181,102 +229,77 @@ impl App {
         commands: &mut Vec<Command>,
     ) {
         egui::Panel::top("menu_bar").show(ui, |ui| {
-            menu_bar_ui(ui, &self.session, self.theme, actions, commands);
+            let looks = MenuLooks {
+                theme: self.theme,
+                zoom: self.zoom,
+                dock: &self.dock,
+            };
+            menu_bar_ui(ui, &self.session, &looks, actions, commands);
         });
         egui::Panel::top("toolbar").show(ui, |ui| {
-            toolbar_ui(ui, &self.session, &mut self.toolbar, actions, commands);
+            let view = &mut self.views.toolbar;
+            toolbar_ui(ui, &self.session, view, actions, commands);
         });
-        if self.note.is_some() || !self.session.messages().is_empty() {
-            egui::Panel::top("messages").show(ui, |ui| {
-                messages_ui(ui, &self.session, &mut self.note, actions);
+        let status = egui::Panel::bottom("status").show(ui, |ui| {
+            status_bar_ui(ui, &self.session, self.memory_bytes, actions, commands);
+        });
+        if self.note.is_some() || !lasting(&self.session).is_empty() {
+            egui::Panel::bottom("messages").show(ui, |ui| {
+                messages_ui(ui, &self.session, &mut self.note, actions, commands);
             });
         }
-        egui::Panel::bottom("status").show(ui, |ui| {
-            status_bar_ui(ui, &self.session, actions);
-        });
+        if self.log_shown {
+            egui::Panel::bottom("log")
+                .resizable(true)
+                .default_size(160.0)
+                .size_range(80.0..=400.0)
+                .show(ui, |ui| self.log_shown = log_ui(ui, &self.session));
+        }
+        let foot = status.response.rect.top();
+        drop_target_ui(ui.ctx());
+        toasts_ui(ui.ctx(), &self.session, &mut self.toasts, foot, actions);
     }
 
-    fn side_panels_ui(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
-        let width = ui.available_width();
-        egui::Panel::left("layers")
-            .resizable(true)
-            .default_size((width * 0.34).clamp(300.0, 640.0))
-            .size_range(240.0..=width * 0.6)
-            .show(ui, |ui| {
-                layer_table_ui(ui, &self.session, &mut self.layer_table, actions);
-            });
-        egui::Panel::right("inspector")
-            .resizable(true)
-            .default_size((width * 0.26).clamp(250.0, 480.0))
-            .size_range(230.0..=width * 0.5)
-            .show(ui, |ui| {
-                inspector_ui(ui, &self.session, &mut self.inspector, actions);
-            });
-    }
-
-    fn centre_ui(
+    /// The docked panels; ways to open a model while there is none.
+    fn panels_ui(
         &mut self,
         ui: &mut egui::Ui,
         actions: &mut Vec<Action>,
         commands: &mut Vec<Command>,
     ) {
-        if self.session.model().is_some() {
-            tab_bar_ui(ui, &mut self.tab);
-        } else {
-            self.tab = CentreTab::Open;
-        }
-        match self.tab {
-            CentreTab::Open => start_ui(ui, &self.session, &mut self.start, actions, commands),
-            CentreTab::Overview => {
-                overview_ui(ui, &self.session, &mut self.overview, actions, commands);
-            }
-            CentreTab::Sensitivity => {
-                sensitivity_ui(ui, &self.session, &mut self.sensitivity, actions);
-            }
-            CentreTab::Coverage => coverage_ui(ui, &self.session, &mut self.coverage),
-        }
-    }
-
-    fn carry_out(&mut self, command: Command, ctx: &egui::Context) {
-        if command.why_disabled(&self.session).is_some() {
+        let Self {
+            session,
+            views,
+            dock,
+            hints_dismissed,
+            ..
+        } = self;
+        if session.model().is_none() {
+            egui::Frame::new()
+                .inner_margin(egui::Margin::symmetric(8, 6))
+                .show(ui, |ui| {
+                    views.panel_ui(ui, Panel::Open, session, actions, commands);
+                });
             return;
         }
-        match command {
-            Command::OpenModel => self.dialogs.open(DialogKind::Model, &self.wake),
-            Command::OpenData => self.dialogs.open(DialogKind::Data, &self.wake),
-            Command::OpenCalibration => self.dialogs.open(DialogKind::Calibration, &self.wake),
-            Command::OpenProject => self.dialogs.open(DialogKind::Project, &self.wake),
-            Command::SaveProject => match self.session.project_path().cloned() {
-                Some(path) => self.session.apply(Action::SaveProject(path)),
-                None => self.dialogs.open(DialogKind::SaveProject, &self.wake),
-            },
-            Command::SaveProjectAs => self.dialogs.open(DialogKind::SaveProject, &self.wake),
-            Command::ImportPlan => self.dialogs.open(DialogKind::ImportPlan, &self.wake),
-            Command::ExportPlan => self.dialogs.open(DialogKind::ExportPlan, &self.wake),
-            Command::Undo => self.session.apply(Action::Undo),
-            Command::Redo => self.session.apply(Action::Redo),
-            Command::Run => self.session.apply(Action::Evaluate),
-            Command::Cancel => self.session.apply(Action::CancelJobs),
-            Command::SelectAll => {
-                let shown = self.layer_table.shown(&self.session);
-                self.session.apply(Action::Select(shown));
-            }
-            Command::ThemeLight => self.set_theme(ThemeChoice::Light, ctx),
-            Command::ThemeDark => self.set_theme(ThemeChoice::Dark, ctx),
-            Command::ThemeSystem => self.set_theme(ThemeChoice::System, ctx),
-            Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+        let reset = dock.ui(ui, &mut |ui, panel| {
+            hint_ui(ui, panel, hints_dismissed);
+            views.panel_ui(ui, panel, session, actions, commands);
+        });
+        if reset {
+            commands.push(Command::ResetLayout);
         }
-    }
-
-    fn set_theme(&mut self, theme: ThemeChoice, ctx: &egui::Context) {
-        self.theme = theme;
-        ctx.set_theme(egui::ThemePreference::from(theme));
     }
 }
 
 impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         Self::logic(self, ctx);
+        let is_old = |told: Instant| told.elapsed() >= MEMORY_INTERVAL;
+        if self.memory_told.is_none_or(is_old) {
+            self.memory_bytes = process_bytes();
+            self.memory_told = Some(Instant::now());
+        }
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
@@ -299,12 +322,37 @@ impl eframe::App for App {
         let looks = Looks {
             theme: self.theme,
             recent: self.session.recent().to_vec(),
+            zoom: self.zoom,
+            hints_dismissed: self.hints_dismissed.clone(),
+            preprocess_confirmed: self.views.overview.preprocess.confirmed.clone(),
+            layout: self.dock.stored(),
         };
         match serde_json::to_string(&looks) {
             Ok(text) => storage.set_string(STORAGE_KEY, text),
             Err(error) => tracing::warn!("the looks are not stored: {error}"),
         }
     }
+}
+
+/// Says that files can be let go here, while they are dragged over the window.
+fn drop_target_ui(ctx: &egui::Context) {
+    if ctx.input(|input| input.raw.hovered_files.is_empty()) {
+        return;
+    }
+    let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop target"));
+    let painter = ctx.layer_painter(layer);
+    let screen = ctx.content_rect();
+    let visuals = &ctx.global_style().visuals;
+    let edge = egui::Stroke::new(3.0, visuals.hyperlink_color);
+    painter.rect_filled(screen, 0.0, visuals.panel_fill.gamma_multiply(0.8));
+    painter.rect_stroke(screen.shrink(12.0), 8.0, edge, egui::StrokeKind::Inside);
+    painter.text(
+        screen.center(),
+        egui::Align2::CENTER_CENTER,
+        "Drop to open: a model, a folder of samples, a project or a plan",
+        egui::FontId::proportional(20.0),
+        visuals.strong_text_color(),
+    );
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

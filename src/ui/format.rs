@@ -111,6 +111,17 @@ pub(crate) fn eta(secs: f64) -> String {
     }
 }
 
+/// A predicted time: `about 1 min 20 s`.
+pub(crate) fn about(secs: f64) -> String {
+    let secs = secs.max(0.0).round() as u64;
+    match (secs / 3600, secs / 60, secs % 60) {
+        (0, 0, 0) => "less than 1 s".to_owned(),
+        (0, 0, secs) => format!("about {secs} s"),
+        (0, minutes, secs) => format!("about {minutes} min {secs:02} s"),
+        (hours, minutes, _) => format!("about {hours} h {:02} min", minutes % 60),
+    }
+}
+
 /// A shape: `16×3×3×3`.
 pub(crate) fn shape(shape: &[usize]) -> String {
     let parts: Vec<String> = shape.iter().map(ToString::to_string).collect();

@@ -5,15 +5,24 @@
 //! afterwards. Nothing here reads files or runs networks.
 
 mod app;
+mod carry_out;
 mod commands;
 mod dialogs;
+mod dock;
 mod format;
+mod fuzzy;
+mod hints;
 mod looks;
+mod palette;
+mod panel;
 mod panels;
+mod shortcuts;
 mod theme;
+mod views;
 mod window;
 
 pub use app::App;
 pub use commands::Command;
+pub use panel::Panel;
 pub use theme::apply as apply_theme;
 pub use window::{WindowError, WindowOptions, run_window};

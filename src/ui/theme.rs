@@ -14,6 +14,22 @@ pub(crate) const SQNR_FULL_DB: f64 = 50.0;
 /// Colours by meaning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette {
+    /// Ground of panels.
+    panel: Color32,
+    /// Ground of fields and plots.
+    field: Color32,
+    /// Ground of every other row, and of the bars of tabs.
+    stripe: Color32,
+    /// Ground of a button: at rest, under the pointer, pressed.
+    buttons: [Color32; 3],
+    /// Ground of what is selected.
+    selection: Color32,
+    /// Text on what is selected.
+    on_selection: Color32,
+    /// Text.
+    text: Color32,
+    /// Text of headings and of what the pointer is on.
+    strong: Color32,
     /// Text of lesser weight, still readable (contrast of 4.5 and more).
     pub(crate) weak: Color32,
     /// What is selected or leads.
@@ -39,6 +55,14 @@ const fn rgb(hex: u32) -> Color32 {
 }
 
 const LIGHT: Palette = Palette {
+    panel: rgb(0xf5f7f9),
+    field: rgb(0xffffff),
+    stripe: rgb(0xebeef2),
+    buttons: [rgb(0xe1e6ec), rgb(0xd3dae2), rgb(0xc3ccd7)],
+    selection: rgb(0xb9d9f7),
+    on_selection: rgb(0x052b52),
+    text: rgb(0x1f2328),
+    strong: rgb(0x000000),
     weak: rgb(0x57606a),
     accent: rgb(0x0b5cad),
     good: rgb(0x177531),
@@ -58,6 +82,14 @@ const LIGHT: Palette = Palette {
 };
 
 const DARK: Palette = Palette {
+    panel: rgb(0x1b1f24),
+    field: rgb(0x14171b),
+    stripe: rgb(0x20252b),
+    buttons: [rgb(0x2f353d), rgb(0x3d4550), rgb(0x4a5460)],
+    selection: rgb(0x1d4c78),
+    on_selection: rgb(0xffffff),
+    text: rgb(0xd8dee6),
+    strong: rgb(0xffffff),
     weak: rgb(0xa4adb8),
     accent: rgb(0x5bb0ff),
     good: rgb(0x56d364),
@@ -113,38 +145,31 @@ pub fn apply(ctx: &egui::Context) {
 }
 
 fn set_visuals(visuals: &mut Visuals, palette: &Palette) {
-    let (panel, text, strong) = if visuals.dark_mode {
-        (rgb(0x1b1f24), rgb(0xd8dee6), rgb(0xffffff))
-    } else {
-        (rgb(0xf5f7f9), rgb(0x1f2328), rgb(0x000000))
-    };
-    visuals.panel_fill = panel;
+    visuals.panel_fill = palette.panel;
     visuals.window_fill = palette.card;
-    visuals.extreme_bg_color = if visuals.dark_mode {
-        rgb(0x14171b)
-    } else {
-        rgb(0xffffff)
-    };
-    visuals.faint_bg_color = if visuals.dark_mode {
-        rgb(0x20252b)
-    } else {
-        rgb(0xebeef2)
-    };
-    visuals.widgets.noninteractive.fg_stroke = Stroke::new(1.0, text);
-    visuals.widgets.noninteractive.bg_stroke = Stroke::new(1.0, palette.card_edge);
-    visuals.widgets.inactive.fg_stroke = Stroke::new(1.0, text);
-    visuals.widgets.hovered.fg_stroke = Stroke::new(1.5, strong);
+    visuals.extreme_bg_color = palette.field;
+    visuals.faint_bg_color = palette.stripe;
+    let widgets = &mut visuals.widgets;
+    widgets.noninteractive.fg_stroke = Stroke::new(1.0, palette.text);
+    widgets.noninteractive.bg_stroke = Stroke::new(1.0, palette.card_edge);
+    let [rest, hovered, pressed] = palette.buttons;
+    for (widget, ground, text) in [
+        (&mut widgets.inactive, rest, palette.text),
+        (&mut widgets.hovered, hovered, palette.strong),
+        (&mut widgets.active, pressed, palette.strong),
+        (&mut widgets.open, hovered, palette.strong),
+    ] {
+        widget.bg_fill = ground;
+        widget.weak_bg_fill = ground;
+        widget.fg_stroke = Stroke::new(1.0, text);
+    }
+    widgets.hovered.fg_stroke.width = 1.5;
     visuals.weak_text_color = Some(palette.weak);
     visuals.hyperlink_color = palette.accent;
     visuals.error_fg_color = palette.bad;
     visuals.warn_fg_color = palette.warn;
-    let (fill, on_fill) = if visuals.dark_mode {
-        (rgb(0x1d4c78), rgb(0xffffff))
-    } else {
-        (rgb(0xb9d9f7), rgb(0x052b52))
-    };
-    visuals.selection.bg_fill = fill;
-    visuals.selection.stroke = Stroke::new(1.0, on_fill);
+    visuals.selection.bg_fill = palette.selection;
+    visuals.selection.stroke = Stroke::new(1.0, palette.on_selection);
 }
 
 /// Frame of a card.
@@ -155,6 +180,16 @@ pub(crate) fn card(ui: &egui::Ui) -> egui::Frame {
         .stroke(Stroke::new(1.0, palette.card_edge))
         .corner_radius(6)
         .inner_margin(Margin::symmetric(10, 8))
+}
+
+/// Frame of a hint.
+pub(crate) fn hint(ui: &egui::Ui) -> egui::Frame {
+    let palette = palette(ui);
+    egui::Frame::new()
+        .fill(palette.card)
+        .stroke(Stroke::new(1.0, palette.accent))
+        .corner_radius(6)
+        .inner_margin(Margin::symmetric(8, 4))
 }
 
 /// Viridis (Smith and van der Walt, 2015): uniform to the eye and safe for colour-blind readers.
@@ -188,20 +223,26 @@ pub(crate) fn width_color(format: NumberFormat) -> Option<Color32> {
     }
 }
 
+/// Relative luminance of WCAG 2.2.
+fn luminance(color: Color32) -> f64 {
+    let [red, green, blue] = [color.r(), color.g(), color.b()].map(linear);
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+/// Share of light that an sRGB channel stands for.
+fn linear(channel: u8) -> f64 {
+    let channel = f64::from(channel) / 255.0;
+    if channel <= 0.04045 {
+        channel / 12.92
+    } else {
+        ((channel + 0.055) / 1.055).powf(2.4)
+    }
+}
+
 /// Black or white, whichever is easier to read on a ground.
 pub(crate) fn text_on(ground: Color32) -> Color32 {
-    let channel = |value: u8| {
-        let value = f64::from(value) / 255.0;
-        if value <= 0.04045 {
-            value / 12.92
-        } else {
-            ((value + 0.055) / 1.055).powf(2.4)
-        }
-    };
-    let luminance =
-        0.2126 * channel(ground.r()) + 0.7152 * channel(ground.g()) + 0.0722 * channel(ground.b());
     // At this luminance black and white have the same contrast (WCAG 2.2).
-    if luminance > 0.179 {
+    if luminance(ground) > 0.179 {
         Color32::BLACK
     } else {
         Color32::WHITE
@@ -212,40 +253,60 @@ pub(crate) fn text_on(ground: Color32) -> Color32 {
 mod tests {
     use super::*;
 
-    fn luminance(color: Color32) -> f64 {
-        let channel = |value: u8| {
-            let value = f64::from(value) / 255.0;
-            if value <= 0.04045 {
-                value / 12.92
-            } else {
-                ((value + 0.055) / 1.055).powf(2.4)
-            }
-        };
-        0.2126 * channel(color.r()) + 0.7152 * channel(color.g()) + 0.0722 * channel(color.b())
-    }
-
     fn contrast(a: Color32, b: Color32) -> f64 {
         let (a, b) = (luminance(a), luminance(b));
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
     }
 
+    #[track_caller]
+    fn check(text: Color32, ground: Color32, least: f64) {
+        let contrast = contrast(text, ground);
+        assert!(contrast >= least, "{text:?} on {ground:?}: {contrast:.2}");
+    }
+
     #[test]
     fn text_can_be_read_in_both_themes() {
-        for (palette, visuals) in [(LIGHT, Visuals::light()), (DARK, Visuals::dark())] {
-            let mut visuals = visuals;
-            set_visuals(&mut visuals, &palette);
-            for ground in [visuals.panel_fill, palette.card, visuals.faint_bg_color] {
-                for color in [
-                    palette.weak,
-                    palette.accent,
-                    palette.good,
-                    palette.warn,
-                    palette.bad,
-                ] {
-                    let contrast = contrast(color, ground);
-                    assert!(contrast >= 4.5, "{color:?} on {ground:?}: {contrast}");
+        for palette in [LIGHT, DARK] {
+            let texts = [
+                palette.text,
+                palette.strong,
+                palette.weak,
+                palette.accent,
+                palette.good,
+                palette.warn,
+                palette.bad,
+            ];
+            let grounds = [palette.panel, palette.card, palette.stripe, palette.field];
+            for ground in grounds {
+                for text in texts {
+                    check(text, ground, 4.5);
+                }
+                // Lines and marks of plots are no text.
+                for series in palette.series {
+                    check(series, ground, 3.0);
                 }
             }
+            for button in palette.buttons {
+                check(palette.text, button, 4.5);
+                check(palette.strong, button, 4.5);
+            }
+            check(palette.on_selection, palette.selection, 4.5);
+            check(palette.weak, palette.empty_cell, 4.5);
+        }
+    }
+
+    #[test]
+    fn widgets_take_their_colours_from_the_tokens() {
+        let mut visuals = Visuals::dark();
+        set_visuals(&mut visuals, &DARK);
+        for widget in [
+            visuals.widgets.inactive,
+            visuals.widgets.hovered,
+            visuals.widgets.active,
+            visuals.widgets.open,
+        ] {
+            check(widget.fg_stroke.color, widget.weak_bg_fill, 4.5);
+            check(widget.fg_stroke.color, widget.bg_fill, 4.5);
         }
     }
 
@@ -253,7 +314,43 @@ mod tests {
     fn text_can_be_read_on_every_colour_of_the_scale() {
         for step in 0..=100 {
             let ground = scale_color(f64::from(step) / 100.0);
-            assert!(contrast(text_on(ground), ground) >= 4.5, "{ground:?}");
+            check(text_on(ground), ground, 4.5);
+        }
+    }
+
+    /// What a colour-blind reader sees, as linear light (Machado, Oliveira and Fernandes, 2009, severity 1).
+    fn seen(color: Color32, matrix: [[f64; 3]; 3]) -> [f64; 3] {
+        let light = [color.r(), color.g(), color.b()].map(linear);
+        matrix.map(|row| {
+            let sum: f64 = row.iter().zip(light).map(|(weight, x)| weight * x).sum();
+            sum.clamp(0.0, 1.0)
+        })
+    }
+
+    #[test]
+    fn the_scale_grows_lighter_for_every_reader() {
+        let normal = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        let protanopia = [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ];
+        let deuteranopia = [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ];
+        for matrix in [normal, protanopia, deuteranopia] {
+            let lightness: Vec<f64> = (0..=20)
+                .map(|step| {
+                    let [red, green, blue] = seen(scale_color(f64::from(step) / 20.0), matrix);
+                    116.0 * (0.2126 * red + 0.7152 * green + 0.0722 * blue).cbrt() - 16.0
+                })
+                .collect();
+            for pair in lightness.windows(2) {
+                let step = pair[1] - pair[0];
+                assert!((2.5..=5.0).contains(&step), "{step:.2} of {lightness:?}");
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> efr
         .with_title("Quantscope")
         .with_app_id("quantscope")
         .with_inner_size([1280.0, 800.0])
-        .with_min_inner_size([1180.0, 640.0]);
+        .with_min_inner_size([900.0, 540.0]);
     match eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon.png")) {
         Ok(icon) => viewport = viewport.with_icon(icon),
         Err(error) => tracing::warn!("the window has no icon: {error}"),

@@ -12,6 +12,8 @@ mod bad_files;
 mod bench_command;
 mod cancelling;
 mod common;
+mod first_minutes;
+mod frame;
 mod golden_float;
 mod golden_ops;
 mod golden_resnet20;

@@ -14,14 +14,18 @@ use quantscope::ui::{App, apply_theme};
 
 use crate::common::sample;
 
-type Window = Harness<'static, Option<App>>;
+pub(crate) type Window = Harness<'static, Option<App>>;
 
 /// A window of 1280 × 800 points on an empty session.
-fn window(theme: egui::Theme) -> Window {
+pub(crate) fn window(theme: egui::Theme) -> Window {
     window_of(Harness::builder(), [1280.0, 800.0], theme)
 }
 
-fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::Theme) -> Window {
+pub(crate) fn window_of(
+    builder: HarnessBuilder<Option<App>>,
+    size: [f32; 2],
+    theme: egui::Theme,
+) -> Window {
     builder
         .with_size(size)
         .with_theme(theme)
@@ -38,13 +42,13 @@ fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::
         )
 }
 
-fn session(window: &Window) -> &Session {
+pub(crate) fn session(window: &Window) -> &Session {
     window.state().as_ref().unwrap().session()
 }
 
 /// Draws frames until the condition holds; fails after two minutes.
 #[track_caller]
-fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
+pub(crate) fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
     let started = Instant::now();
     while !holds(session(window)) {
         assert!(
@@ -59,7 +63,7 @@ fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool)
 }
 
 /// The sample on a few pictures, measured to the end.
-fn open_sample(window: &mut Window) {
+pub(crate) fn open_sample(window: &mut Window) {
     window.step();
     let request = DataRequest {
         calibration: Some(sample("signs/calib")),

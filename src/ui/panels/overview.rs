@@ -5,6 +5,7 @@ use egui::ScrollArea;
 use super::cards::cards_ui;
 use super::overview_history::{history_plot_ui, history_table_ui};
 use super::overview_plots::{Curve, ErrorSeries, layer_errors_ui, running_accuracy_ui};
+use super::preprocess_card::{PreprocessCard, preprocess_card_ui};
 use crate::session::{Action, Session};
 use crate::ui::commands::Command;
 use crate::ui::theme;
@@ -17,6 +18,7 @@ const TWO_COLUMNS: f32 = 760.0;
 pub(crate) struct OverviewView {
     curve: Curve,
     errors: ErrorSeries,
+    pub(crate) preprocess: PreprocessCard,
     /// The entry of the history whose name is edited.
     pub(super) renaming: Option<(usize, String)>,
 }
@@ -35,12 +37,21 @@ pub(crate) fn overview_ui(
         .id_salt("overview")
         .auto_shrink(false)
         .show(ui, |ui| {
-            cards_ui(ui, session);
             if session.data().is_none() {
                 no_data_ui(ui, session, commands);
+                cards_ui(ui, session);
                 return;
             }
-            ui.add_space(6.0);
+            // What casts doubt on every number stands above them.
+            let doubtful = session.is_near_chance();
+            if doubtful {
+                preprocess_card_ui(ui, session, &mut view.preprocess, actions);
+            }
+            cards_ui(ui, session);
+            ui.add_space(2.0);
+            if !doubtful {
+                preprocess_card_ui(ui, session, &mut view.preprocess, actions);
+            }
             if ui.available_width() >= TWO_COLUMNS {
                 ui.columns(2, |columns| {
                     if let [left, right] = columns {
@@ -59,7 +70,6 @@ pub(crate) fn overview_ui(
 }
 
 fn no_data_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
-    ui.add_space(12.0);
     theme::card(ui).show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.strong("Accuracy needs data");

@@ -1,6 +1,6 @@
 //! Which layer suffers at which width: the local map that is always there, and sweeps on request.
 
-use egui::{ComboBox, ProgressBar, RichText};
+use egui::{ComboBox, Label, ProgressBar, RichText};
 
 use super::heat_map::{HeatMap, MapEvent};
 use crate::engine::{Protocol, Sensitivity, SensitivityRequest, Subject};
@@ -219,6 +219,11 @@ fn run_ui(
         .on_hover_text(
             "Measure the whole network for every layer and width; results appear as they come",
         );
+    if let (None, Some(secs)) = (why_disabled, session.sweep_secs(&request)) {
+        let weak = theme::palette(ui).weak;
+        ui.add(Label::new(RichText::new(format::about(secs)).color(weak)).extend())
+            .on_hover_text("Predicted from the time that the float run took, for this protocol and these widths; other jobs go first");
+    }
     if response.clicked() {
         actions.push(Action::RunSensitivity(request));
         if view.quantity == Quantity::LocalSqnr {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, RichText, ScrollArea, TextEdit, vec2};
+use egui::{
+    Align, Button, Label, Layout, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, vec2,
+};
 
 use super::names::field_label_ui;
 use crate::data::Preprocess;
@@ -97,9 +99,9 @@ pub(crate) fn start_ui(
                     ui.set_width(ui.available_width().min(PAGE_WIDTH));
                     title_ui(ui, session);
                     samples_ui(ui, view, actions);
+                    recent_ui(ui, session, actions);
                     buttons_ui(ui, session, commands);
                     paths_ui(ui, session, view, actions);
-                    recent_ui(ui, session, actions);
                 });
             });
         });
@@ -190,9 +192,28 @@ fn buttons_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>)
             }
         }
     });
-    ui.label(
-        RichText::new("Or drop a model file, a data folder, a project (.qscope) or a plan (.json) anywhere onto the window")
-            .color(theme::palette(ui).weak),
+    drop_zone_ui(ui);
+}
+
+/// A place that says what can be dropped; the whole window takes it.
+fn drop_zone_ui(ui: &mut egui::Ui) {
+    let palette = theme::palette(ui);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 52.0), Sense::hover());
+    let text = "Or drop a model file, a data folder, a project (.qscope) or a plan (.json) anywhere onto the window";
+    let corners = [
+        rect.left_top(),
+        rect.right_top(),
+        rect.right_bottom(),
+        rect.left_bottom(),
+        rect.left_top(),
+    ];
+    let edge = Stroke::new(1.0, palette.weak);
+    ui.painter()
+        .extend(Shape::dashed_line(&corners, edge, 6.0, 4.0));
+    let place = rect.shrink(8.0);
+    ui.put(
+        place,
+        Label::new(RichText::new(text).color(palette.weak)).wrap(),
     );
 }
 
@@ -321,16 +342,54 @@ fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
     }
     heading_ui(ui, "Recent");
     for (index, recent) in session.recent().iter().enumerate() {
-        ui.push_id(("recent", index), |ui| recent_item_ui(ui, recent, actions));
+        ui.push_id(("recent", index), |ui| {
+            recent_item_ui(ui, session, recent, actions);
+        });
     }
 }
 
-fn recent_item_ui(ui: &mut egui::Ui, recent: &Recent, actions: &mut Vec<Action>) {
-    let name = recent
-        .model
-        .file_name()
-        .unwrap_or(recent.model.as_os_str())
-        .to_string_lossy();
+fn recent_item_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    recent: &Recent,
+    actions: &mut Vec<Action>,
+) {
+    let name = file_name(&recent.model);
+    let gone = session.is_missing(&recent.model);
+    let data_gone = recent
+        .data
+        .as_ref()
+        .is_some_and(|data| session.is_missing(data));
+    let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
+        let remove = ui
+            .small_button("Remove")
+            .on_hover_text("Take it out of this list; the file stays where it is")
+            .accessible_name(format!("Remove {name} from the list"));
+        if remove.clicked() {
+            actions.push(Action::ForgetRecent(recent.model.clone()));
+        }
+        let palette = theme::palette(ui);
+        if data_gone && !gone {
+            ui.label(RichText::new("data missing").color(palette.warn));
+        }
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            if gone {
+                let text = format!("{name} is missing: {}", recent.model.display());
+                ui.add(Label::new(RichText::new(text).color(palette.weak)).truncate());
+            } else {
+                open_recent_ui(ui, recent, &name, actions);
+            }
+        });
+    });
+}
+
+fn file_name(path: &std::path::Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn open_recent_ui(ui: &mut egui::Ui, recent: &Recent, name: &str, actions: &mut Vec<Action>) {
     let detail = match &recent.data {
         Some(data) => format!("{name}  on {}", data.display()),
         None => format!(

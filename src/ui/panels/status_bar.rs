@@ -3,41 +3,68 @@
 use egui::{ProgressBar, RichText};
 
 use crate::session::{Action, JobStatus, Session};
+use crate::ui::commands::Command;
 use crate::ui::{format, theme};
 
 /// The line at the foot of the window.
-pub(crate) fn status_bar_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    let jobs = session.running_jobs();
+pub(crate) fn status_bar_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    memory_bytes: Option<u64>,
+    actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
+) {
     ui.horizontal(|ui| {
-        match jobs.first() {
-            Some(job) => {
-                if ui
-                    .small_button("Cancel jobs")
-                    .on_hover_text("Stop all jobs and keep what they found (Esc)")
-                    .clicked()
-                {
-                    actions.push(Action::CancelJobs);
-                }
-                job_ui(ui, job);
-                for job in jobs.iter().skip(1) {
-                    ui.separator();
-                    job_ui(ui, job);
-                }
-            }
-            None => {
-                ui.label(RichText::new(idle_text(session)).color(theme::palette(ui).weak));
-            }
-        }
+        // From the right first, so that many jobs never push these out of the window.
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let messages = session.messages().len();
-            if messages > 0 {
-                ui.label(format!(
-                    "{messages} message{}",
-                    if messages == 1 { "" } else { "s" }
-                ));
+            log_button_ui(ui, session, commands);
+            if let Some(bytes) = memory_bytes {
+                ui.separator();
+                ui.label(format!("Memory {}", format::bytes(bytes)))
+                    .on_hover_text("Memory that the program occupies, activations that evaluations share included");
             }
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.set_clip_rect(ui.max_rect());
+                jobs_ui(ui, session, actions);
+            });
         });
     });
+}
+
+fn jobs_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    let jobs = session.running_jobs();
+    let Some(job) = jobs.first() else {
+        ui.label(RichText::new(idle_text(session)).color(theme::palette(ui).weak));
+        return;
+    };
+    if ui
+        .small_button("Cancel jobs")
+        .on_hover_text("Stop all jobs and keep what they found (Esc)")
+        .clicked()
+    {
+        actions.push(Action::CancelJobs);
+    }
+    job_ui(ui, job);
+    for job in jobs.iter().skip(1) {
+        ui.separator();
+        job_ui(ui, job);
+    }
+}
+
+fn log_button_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    let messages = session.log().len();
+    let text = match messages {
+        0 => "No messages".to_owned(),
+        1 => "1 message".to_owned(),
+        _ => format!("{messages} messages"),
+    };
+    let response = ui
+        .small_button(text)
+        .on_hover_text(Command::Log.tooltip())
+        .accessible_name("Message log");
+    if response.clicked() {
+        commands.push(Command::Log);
+    }
 }
 
 fn job_ui(ui: &mut egui::Ui, job: &JobStatus) {

@@ -1,178 +1,14 @@
-//! Menu bar, toolbar and the tabs of the centre.
+//! The toolbar: what is open, the widths of the plan, and run or cancel.
 
-use egui::{Button, ComboBox, MenuBar, RichText};
+use egui::{Button, ComboBox, RichText};
 
+use super::menus::preset_items_ui;
 use super::width_menu::{common_width, width_items_ui};
 use crate::plan::{Fingerprint, Preset};
-use crate::session::{Action, LayerEdit, Session, bundled_samples};
+use crate::session::{Action, LayerEdit, Session};
 use crate::ui::commands::Command;
 use crate::ui::format;
-use crate::ui::looks::ThemeChoice;
 use crate::ui::theme;
-
-/// The tabs of the centre.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CentreTab {
-    /// Ways to open a model, data or a project.
-    Open,
-    /// Accuracy, size and history.
-    Overview,
-    /// Which layer suffers at which width.
-    Sensitivity,
-    /// Which operators are quantized.
-    Coverage,
-}
-
-impl CentreTab {
-    const ALL: [Self; 4] = [
-        Self::Overview,
-        Self::Sensitivity,
-        Self::Coverage,
-        Self::Open,
-    ];
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Open => "Open",
-            Self::Overview => "Overview",
-            Self::Sensitivity => "Sensitivity",
-            Self::Coverage => "Coverage",
-        }
-    }
-}
-
-/// The row of tabs above the centre.
-pub(crate) fn tab_bar_ui(ui: &mut egui::Ui, tab: &mut CentreTab) {
-    ui.horizontal_wrapped(|ui| {
-        for choice in CentreTab::ALL {
-            ui.selectable_value(tab, choice, choice.text());
-        }
-    });
-    ui.separator();
-}
-
-/// The menus.
-pub(crate) fn menu_bar_ui(
-    ui: &mut egui::Ui,
-    session: &Session,
-    theme: ThemeChoice,
-    actions: &mut Vec<Action>,
-    commands: &mut Vec<Command>,
-) {
-    MenuBar::new().ui(ui, |ui| {
-        ui.menu_button("File", |ui| file_menu_ui(ui, session, actions, commands));
-        ui.menu_button("Edit", |ui| {
-            items_ui(ui, session, commands, &[Command::Undo, Command::Redo]);
-            ui.separator();
-            items_ui(ui, session, commands, &[Command::SelectAll]);
-        });
-        ui.menu_button("Plan", |ui| {
-            items_ui(ui, session, commands, &[Command::Run, Command::Cancel]);
-            ui.separator();
-            ui.add_enabled_ui(session.model().is_some(), |ui| {
-                ui.menu_button("Preset", |ui| preset_items_ui(ui, actions));
-            });
-            ui.separator();
-            items_ui(
-                ui,
-                session,
-                commands,
-                &[Command::ImportPlan, Command::ExportPlan],
-            );
-        });
-        ui.menu_button("View", |ui| {
-            for (choice, command) in [
-                (ThemeChoice::System, Command::ThemeSystem),
-                (ThemeChoice::Light, Command::ThemeLight),
-                (ThemeChoice::Dark, Command::ThemeDark),
-            ] {
-                let response = ui
-                    .selectable_label(theme == choice, command.text())
-                    .on_hover_text(command.tooltip());
-                if response.clicked() {
-                    commands.push(command);
-                }
-            }
-        });
-    });
-}
-
-fn file_menu_ui(
-    ui: &mut egui::Ui,
-    session: &Session,
-    actions: &mut Vec<Action>,
-    commands: &mut Vec<Command>,
-) {
-    items_ui(
-        ui,
-        session,
-        commands,
-        &[
-            Command::OpenModel,
-            Command::OpenData,
-            Command::OpenCalibration,
-        ],
-    );
-    let samples = bundled_samples_menu(ui);
-    if let Some(index) = samples {
-        actions.push(Action::OpenSample(index));
-    }
-    ui.separator();
-    items_ui(
-        ui,
-        session,
-        commands,
-        &[
-            Command::OpenProject,
-            Command::SaveProject,
-            Command::SaveProjectAs,
-        ],
-    );
-    ui.separator();
-    items_ui(ui, session, commands, &[Command::Quit]);
-}
-
-/// The bundled samples; the index of the one that was chosen.
-fn bundled_samples_menu(ui: &mut egui::Ui) -> Option<usize> {
-    let mut chosen = None;
-    ui.menu_button("Open sample", |ui| {
-        let samples = bundled_samples();
-        if samples.is_empty() {
-            ui.label("The bundled samples are not there");
-        }
-        for (index, sample) in samples.iter().enumerate() {
-            if ui
-                .button(sample.name)
-                .on_hover_text(sample.description)
-                .clicked()
-            {
-                chosen = Some(index);
-            }
-        }
-    });
-    chosen
-}
-
-fn items_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>, items: &[Command]) {
-    for command in items {
-        if command.menu_item_ui(ui, session) {
-            commands.push(*command);
-        }
-    }
-}
-
-fn preset_items_ui(ui: &mut egui::Ui, actions: &mut Vec<Action>) {
-    for preset in Preset::ALL {
-        let response = ui.button(preset.name).on_hover_text(format!(
-            "{}. Locked layers stay as they are",
-            preset.description
-        ));
-        if response.clicked() {
-            actions.push(Action::ApplyPreset(preset));
-            ui.close();
-        }
-    }
-}
 
 /// What the toolbar remembers between frames.
 #[derive(Debug, Default)]
@@ -212,7 +48,7 @@ pub(crate) fn toolbar_ui(
         names_ui(ui, session, commands);
         if session.model().is_some() {
             ui.separator();
-            preset_ui(ui, view.preset(session), actions);
+            preset_ui(ui, session, view.preset(session), commands);
             selection_widths_ui(ui, session, actions);
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -272,7 +108,7 @@ fn names_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
         ),
         None => (
             "no data…".to_owned(),
-            Command::OpenData.tooltip().to_owned(),
+            Command::OpenData.tooltip().into_owned(),
         ),
     };
     let response = ui
@@ -300,12 +136,17 @@ fn short(text: &str, length: usize) -> String {
 }
 
 /// The preset that the whole plan follows, and a choice of another.
-fn preset_ui(ui: &mut egui::Ui, current: Option<&'static str>, actions: &mut Vec<Action>) {
+fn preset_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    current: Option<&'static str>,
+    commands: &mut Vec<Command>,
+) {
     let response = ComboBox::from_id_salt("preset")
         .selected_text(current.unwrap_or("Mixed"))
         .width(96.0)
         .height(400.0)
-        .show_ui(ui, |ui| preset_items_ui(ui, actions))
+        .show_ui(ui, |ui| preset_items_ui(ui, session, commands))
         .response;
     response
         .accessible_name("Preset of the plan")

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::commands::Command;
 use super::dialogs::{Answer, DialogKind, Dialogs};
+use super::graph::{GraphView, graph_ui};
 use super::looks::{Looks, STORAGE_KEY, ThemeChoice};
 use super::panels::{
     CentreTab, CoverageView, InspectorView, LayerTableView, OverviewView, SensitivityView,
@@ -29,6 +30,7 @@ pub struct App {
     layer_table: LayerTableView,
     overview: OverviewView,
     sensitivity: SensitivityView,
+    graph: GraphView,
     coverage: CoverageView,
     inspector: InspectorView,
     /// Something the window itself has to say, such as that there are no file dialogs.
@@ -65,6 +67,7 @@ impl App {
             layer_table: LayerTableView::default(),
             overview: OverviewView::default(),
             sensitivity: SensitivityView::default(),
+            graph: GraphView::default(),
             coverage: CoverageView::default(),
             inspector: InspectorView::default(),
             note: None,
@@ -158,6 +161,7 @@ impl App {
     pub fn show(&mut self, ui: &mut egui::Ui) {
         let mut actions = Vec::new();
         let mut commands = Command::pressed(ui);
+        self.graph.take_keys(ui);
         self.bars_ui(ui, &mut actions, &mut commands);
         if self.session.model().is_some() {
             self.side_panels_ui(ui, &mut actions);
@@ -233,6 +237,7 @@ impl App {
             CentreTab::Sensitivity => {
                 sensitivity_ui(ui, &self.session, &mut self.sensitivity, actions);
             }
+            CentreTab::Graph => graph_ui(ui, &self.session, &mut self.graph, actions),
             CentreTab::Coverage => coverage_ui(ui, &self.session, &mut self.coverage),
         }
     }

@@ -8,6 +8,7 @@ mod app;
 mod commands;
 mod dialogs;
 mod format;
+mod graph;
 mod looks;
 mod panels;
 mod theme;

@@ -19,14 +19,17 @@ pub(crate) enum CentreTab {
     Overview,
     /// Which layer suffers at which width.
     Sensitivity,
+    /// The network as a picture.
+    Graph,
     /// Which operators are quantized.
     Coverage,
 }
 
 impl CentreTab {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Overview,
         Self::Sensitivity,
+        Self::Graph,
         Self::Coverage,
         Self::Open,
     ];
@@ -36,6 +39,7 @@ impl CentreTab {
             Self::Open => "Open",
             Self::Overview => "Overview",
             Self::Sensitivity => "Sensitivity",
+            Self::Graph => "Graph",
             Self::Coverage => "Coverage",
         }
     }

@@ -14,10 +14,10 @@ use quantscope::ui::{App, apply_theme};
 
 use crate::common::sample;
 
-type Window = Harness<'static, Option<App>>;
+pub(crate) type Window = Harness<'static, Option<App>>;
 
 /// A window of 1280 × 800 points on an empty session.
-fn window(theme: egui::Theme) -> Window {
+pub(crate) fn window(theme: egui::Theme) -> Window {
     window_of(Harness::builder(), [1280.0, 800.0], theme)
 }
 
@@ -38,13 +38,13 @@ fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::
         )
 }
 
-fn session(window: &Window) -> &Session {
+pub(crate) fn session(window: &Window) -> &Session {
     window.state().as_ref().unwrap().session()
 }
 
 /// Draws frames until the condition holds; fails after two minutes.
 #[track_caller]
-fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
+pub(crate) fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
     let started = Instant::now();
     while !holds(session(window)) {
         assert!(
@@ -59,7 +59,7 @@ fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool)
 }
 
 /// The sample on a few pictures, measured to the end.
-fn open_sample(window: &mut Window) {
+pub(crate) fn open_sample(window: &mut Window) {
     window.step();
     let request = DataRequest {
         calibration: Some(sample("signs/calib")),
@@ -154,7 +154,7 @@ fn a_plan_that_was_exported_comes_back() {
 fn every_tab_draws_before_and_after_the_sweep() {
     let mut window = window(egui::Theme::Light);
     open_sample(&mut window);
-    for tab in ["Coverage", "Open", "Overview", "Sensitivity"] {
+    for tab in ["Coverage", "Open", "Graph", "Overview", "Sensitivity"] {
         window.get_by_label(tab).click();
         window.run_steps(3);
     }

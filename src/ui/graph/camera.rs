@@ -8,6 +8,8 @@ const LARGEST: f32 = 3.0;
 const SMALLEST: f32 = 0.7;
 /// Space around what is shown whole, in points.
 const MARGIN: f32 = 16.0;
+/// Width that the map of a high picture takes.
+const MAP: f32 = 44.0;
 /// How fast the camera comes near its target, per second.
 const SPEED: f32 = 16.0;
 
@@ -34,11 +36,17 @@ impl View {
     /// The view that networks are opened with: the beginning, as large as can be read.
     pub(super) fn at_first(picture: Vec2, canvas: Rect) -> Self {
         let whole = Self::of(Rect::from_min_size(Pos2::ZERO, picture), canvas, 1.0);
-        let width = (canvas.width() - 2.0 * MARGIN) / picture.x.max(1.0);
-        let zoom = whole.zoom.max(width.clamp(0.6, 1.0));
+        let room = canvas.width() - 2.0 * MARGIN - MAP;
+        let zoom = whole.zoom.max((room / picture.x.max(1.0)).clamp(0.6, 1.0));
         let half_height = (canvas.height() / 2.0 - MARGIN) / zoom;
+        let is_high = picture.y / 2.0 > half_height;
         Self {
-            center: pos2(picture.x / 2.0, half_height.min(picture.y / 2.0)),
+            center: if is_high {
+                // The map covers the right edge.
+                pos2(picture.x / 2.0 + MAP / 2.0 / zoom, half_height)
+            } else {
+                pos2(picture.x / 2.0, picture.y / 2.0)
+            },
             zoom,
         }
     }

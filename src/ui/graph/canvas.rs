@@ -90,6 +90,8 @@ struct Canvas<'a> {
 struct Looks {
     readings: Vec<Option<Reading>>,
     fills: Vec<Color32>,
+    /// The colours where boxes are spots without an edge and without text.
+    spots: Vec<Color32>,
     selected: Vec<bool>,
     hovered: Option<u32>,
 }
@@ -131,7 +133,7 @@ impl Canvas<'_> {
         if let Some(map) = minimap
             && let Some(camera) = &mut drawing.camera
         {
-            map.show_ui(ui, &drawing.scene, &looks.fills, camera, self.rect);
+            map.show_ui(ui, &drawing.scene, &looks.spots, camera, self.rect);
         }
     }
 
@@ -148,21 +150,20 @@ impl Canvas<'_> {
             .collect();
         let scale = Scale::over(readings.iter().copied().flatten());
         let palette = theme::palette(ui);
-        let fills = scene
-            .items
+        let colors = readings
             .iter()
-            .zip(&readings)
-            .map(|(item, reading)| {
-                let plain = if item.layers.is_empty() {
-                    palette.card
-                } else {
-                    palette.empty_cell
-                };
-                reading
-                    .and_then(|reading| scale.color(reading))
-                    .unwrap_or(plain)
+            .map(|reading| reading.and_then(|reading| scale.color(reading)));
+        let fills = colors
+            .clone()
+            .zip(&scene.items)
+            .map(|(color, item)| match color {
+                Some(color) => color,
+                None if item.layers.is_empty() => palette.card,
+                None => palette.empty_cell,
             })
             .collect();
+        let pale = palette.weak.gamma_multiply(0.45);
+        let spots = colors.map(|color| color.unwrap_or(pale)).collect();
         let mut selected = vec![false; scene.items.len()];
         for layer in self.session.selection() {
             let item = scene.item_of_layer(*layer);
@@ -173,6 +174,7 @@ impl Canvas<'_> {
         Looks {
             readings,
             fills,
+            spots,
             selected,
             hovered,
         }
@@ -231,8 +233,9 @@ impl Canvas<'_> {
                 .filter(|(_, item)| !item.is_frame() && seen.intersects(item.rect))
         };
         let fill = |index: u32| looks.fills.get(index as usize).copied().unwrap_or_default();
+        let spot = |index: u32| looks.spots.get(index as usize).copied().unwrap_or_default();
         let small = visible().filter(|(_, item)| !nodes.is_readable(item));
-        nodes.paint_spots(small.map(|(index, item)| (item, fill(index))));
+        nodes.paint_spots(small.map(|(index, item)| (item, spot(index))));
         let mut readable = Vec::new();
         for (index, item) in visible() {
             let attention = Attention {

@@ -53,7 +53,7 @@ impl Minimap {
         self,
         ui: &mut egui::Ui,
         scene: &Scene,
-        fills: &[Color32],
+        colors: &[Color32],
         camera: &mut Camera,
         canvas: Rect,
     ) {
@@ -69,10 +69,10 @@ impl Minimap {
                 ..camera.view
             });
         }
-        self.paint(ui, scene, fills, camera.view.seen(canvas));
+        self.paint(ui, scene, colors, camera.view.seen(canvas));
     }
 
-    fn paint(self, ui: &egui::Ui, scene: &Scene, fills: &[Color32], seen: Rect) {
+    fn paint(self, ui: &egui::Ui, scene: &Scene, colors: &[Color32], seen: Rect) {
         let palette = theme::palette(ui);
         let painter = ui
             .painter()
@@ -80,11 +80,11 @@ impl Minimap {
         let edge = Stroke::new(1.0, palette.card_edge);
         painter.rect(self.rect, 4, palette.card, edge, StrokeKind::Inside);
         let mut mesh = Mesh::default();
-        for (item, fill) in scene.items.iter().zip(fills) {
+        for (item, color) in scene.items.iter().zip(colors) {
             if !item.is_frame() {
                 let place = self.view.rect_to_screen(self.rect, item.rect);
                 let size = place.size().max(vec2(1.5, 1.0));
-                mesh.add_colored_rect(Rect::from_center_size(place.center(), size), *fill);
+                mesh.add_colored_rect(Rect::from_center_size(place.center(), size), *color);
             }
         }
         painter.add(Shape::Mesh(Arc::new(mesh)));

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use egui::{Pos2, Rect, Vec2, pos2, vec2};
 
 use super::blocks::Blocks;
-use super::layout::{self, Layout, LayoutEdge, LayoutNode, Piece, Pin};
+use super::layout::{self, Arrow, Layout, LayoutEdge, LayoutNode, Piece, Pin};
 use crate::model::{Graph, Layer, LayerId, NodeId, ValueId};
 
 /// Height of the head of a frame.
@@ -459,6 +459,14 @@ impl Builder<'_> {
             }));
         for ((from, value, to), last) in level.edges.iter().zip(&level.layout.last_pieces) {
             if let Some(last) = last {
+                let is_frame = matches!(level.ends[*to], End::Item(ItemKind::Frame(_)));
+                if is_frame
+                    && let Some(piece) = self.scene.pieces.get_mut((last + first_piece) as usize)
+                    && piece.arrow == Arrow::End
+                {
+                    // The edge goes on to a box within the frame, which has the arrow.
+                    piece.arrow = Arrow::None;
+                }
                 self.scene.edges.push(Edge {
                     value: *value,
                     from: items[*from],

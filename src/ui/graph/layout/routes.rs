@@ -5,8 +5,9 @@ use egui::{Pos2, pos2, vec2};
 use super::layering::{Layered, Link};
 use super::{Arrow, Layout, LayoutEdge, LayoutNode, Piece, Pin};
 
-/// Space between two layers at least, and how much more there is for edges that go far to the side.
+/// Space between two layers at least, less beside entrances and exits, and how much more there is for edges that go far to the side.
 const LAYER_GAP: f32 = 26.0;
+const PORT_GAP: f32 = 10.0;
 const SLOPE: f32 = 0.14;
 const STEEPEST_GAP: f32 = 90.0;
 /// A node so little lower than its layer that edges may bend beside its neighbours.
@@ -72,7 +73,7 @@ pub(super) fn finish(
 fn bands(nodes: &[LayoutNode], layered: &Layered, xs: &[f32]) -> Vec<Band> {
     let mut top = 0.0;
     let mut bands = Vec::with_capacity(layered.layers.len());
-    for layer in &layered.layers {
+    for (index, layer) in layered.layers.iter().enumerate() {
         let height = layer
             .iter()
             .filter_map(|vertex| nodes.get(*vertex as usize))
@@ -88,7 +89,17 @@ fn bands(nodes: &[LayoutNode], layered: &Layered, xs: &[f32]) -> Vec<Band> {
                 (from - to).abs()
             })
             .fold(0.0, f32::max);
-        top = bottom + (LAYER_GAP + SLOPE * widest).min(STEEPEST_GAP);
+        let has_ports = |layer: &[u32]| {
+            let node = layer.iter().find_map(|vertex| nodes.get(*vertex as usize));
+            node.is_some_and(|node| node.pin != Pin::Free)
+        };
+        let next = layered.layers.get(index + 1);
+        let least = if has_ports(layer) || next.is_some_and(|next| has_ports(next)) {
+            PORT_GAP
+        } else {
+            LAYER_GAP
+        };
+        top = bottom + (least + SLOPE * widest).min(STEEPEST_GAP);
     }
     bands
 }

@@ -98,7 +98,7 @@ fn colours_say_what_is_chosen() {
         ),
         ("Weight bits", "bits"),
     ] {
-        window.get_by_label("Colour by").click();
+        window.get_by_label("What colours show").click();
         window.run_steps(3);
         let choices = window.query_all_by_role_and_label(Role::Button, tint);
         choices.last().unwrap().click();

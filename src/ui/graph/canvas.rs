@@ -2,6 +2,7 @@
 
 use egui::{Color32, Id, Rect, Response, Role, Sense, Stroke, UiBuilder, WidgetInfo, vec2};
 
+use super::camera::View;
 use super::edges::EdgePainter;
 use super::heads::heads_ui;
 use super::minimap::Minimap;
@@ -191,7 +192,7 @@ impl Canvas<'_> {
         }
     }
 
-    fn paint_edges(&self, ui: &egui::Ui, scene: &Scene, looks: &Looks, view: super::camera::View) {
+    fn paint_edges(&self, ui: &egui::Ui, scene: &Scene, looks: &Looks, view: View) {
         let palette = theme::palette(ui);
         let painter = EdgePainter {
             painter: ui.painter(),
@@ -260,7 +261,7 @@ impl Canvas<'_> {
         ui: &mut egui::Ui,
         drawing: &Drawing,
         index: u32,
-        view: super::camera::View,
+        view: View,
         requests: &mut Vec<Request>,
         actions: &mut Vec<Action>,
     ) {
@@ -286,7 +287,7 @@ impl Canvas<'_> {
         });
         self.clicked(&response, item, index, requests, actions);
         if let ItemKind::Block(block) = item.kind {
-            self.expand_ui(ui, item, block, rect, view, requests);
+            expand_ui(ui, item, block, rect, view.zoom, requests);
         }
         response.on_hover_ui(|ui| {
             texts::tooltip_ui(ui, item, self.model, self.session, &drawing.shapes);
@@ -314,53 +315,6 @@ impl Canvas<'_> {
         }
     }
 
-    /// The mark on a collapsed block that opens it.
-    fn expand_ui(
-        &self,
-        ui: &mut egui::Ui,
-        item: &Item,
-        block: usize,
-        rect: Rect,
-        view: super::camera::View,
-        requests: &mut Vec<Request>,
-    ) {
-        let mut mark = rect;
-        mark.set_width((MARK + 4.0) * view.zoom);
-        let response = ui.interact(
-            mark.intersect(ui.clip_rect()),
-            Id::unique(("expand block", block)),
-            Sense::click(),
-        );
-        response.widget_info(|| {
-            WidgetInfo::labeled(Role::Button, true, format!("Expand {}", item.label))
-        });
-        let nodes = NodePainter {
-            ui,
-            painter: ui.painter(),
-            view,
-            canvas: self.rect,
-        };
-        let strong = response.hovered() || response.has_focus();
-        let ground = theme::palette(ui).card;
-        let badge = Rect::from_center_size(
-            mark.center(),
-            egui::Vec2::splat((16.0 * view.zoom).min(18.0)),
-        );
-        let color = if strong {
-            theme::palette(ui).accent
-        } else {
-            ui.visuals().text_color()
-        };
-        ui.painter().rect_filled(badge, 3, ground);
-        nodes.paint_mark(badge, false, color);
-        if response
-            .on_hover_text("Show what is in this block")
-            .clicked()
-        {
-            requests.push(Request::Toggle(block));
-        }
-    }
-
     /// Boxes that are too small to be controls are found by the pointer's place.
     fn far_away_ui(
         &self,
@@ -379,7 +333,7 @@ impl Canvas<'_> {
         let nodes = NodePainter {
             ui,
             painter: ui.painter(),
-            view: super::camera::View {
+            view: View {
                 center: egui::Pos2::ZERO,
                 zoom,
             },
@@ -392,5 +346,41 @@ impl Canvas<'_> {
         self.response.clone().on_hover_ui_at_pointer(|ui| {
             texts::tooltip_ui(ui, item, self.model, self.session, &drawing.shapes);
         });
+    }
+}
+
+/// The mark on a collapsed block that opens it.
+fn expand_ui(
+    ui: &mut egui::Ui,
+    item: &Item,
+    block: usize,
+    rect: Rect,
+    zoom: f32,
+    requests: &mut Vec<Request>,
+) {
+    let mut mark = rect;
+    mark.set_width((MARK + 4.0) * zoom);
+    let response = ui.interact(
+        mark.intersect(ui.clip_rect()),
+        Id::unique(("expand block", block)),
+        Sense::click(),
+    );
+    response
+        .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Expand {}", item.label)));
+    let strong = response.hovered() || response.has_focus();
+    let ground = theme::palette(ui).card;
+    let badge = Rect::from_center_size(mark.center(), egui::Vec2::splat((16.0 * zoom).min(18.0)));
+    let color = if strong {
+        theme::palette(ui).accent
+    } else {
+        ui.visuals().text_color()
+    };
+    ui.painter().rect_filled(badge, 3, ground);
+    NodePainter::paint_mark(ui.painter(), badge, false, color);
+    if response
+        .on_hover_text("Show what is in this block")
+        .clicked()
+    {
+        requests.push(Request::Toggle(block));
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn controls_ui(
             .response;
         response
             .on_hover_text(view.tint.tooltip())
-            .accessible_name("Colour by");
+            .accessible_name("What colours show");
         legend_ui(ui, session, model, view);
     });
     ui.horizontal_wrapped(|ui| {

@@ -157,17 +157,15 @@ impl NodePainter<'_> {
     }
 
     /// The mark that opens (pointing right) or collapses (pointing down) a block.
-    pub(super) fn paint_mark(&self, rect: Rect, is_open: bool, color: Color32) {
-        let center = rect.center();
+    pub(super) fn paint_mark(painter: &Painter, rect: Rect, is_open: bool, color: Color32) {
         let size = 0.28 * rect.height().min(18.0);
         let corners = if is_open {
             [vec2(-1.0, -0.6), vec2(1.0, -0.6), vec2(0.0, 0.8)]
         } else {
             [vec2(-0.6, -1.0), vec2(0.8, 0.0), vec2(-0.6, 1.0)]
         };
-        let corners = corners.map(|corner| center + corner * size);
-        self.painter
-            .add(Shape::convex_polygon(corners.to_vec(), color, Stroke::NONE));
+        let corners = corners.map(|corner| rect.center() + corner * size);
+        painter.add(Shape::convex_polygon(corners.to_vec(), color, Stroke::NONE));
     }
 }
 

@@ -98,15 +98,13 @@ fn node_lines(graph: &Graph, node: NodeId, shapes: &Shapes) -> Vec<String> {
         .filter(|value| !graph.is_initializer(**value))
         .map(|value| shape(shapes, *value))
         .collect();
-    let outputs: Vec<String> = node
-        .outputs
-        .iter()
-        .map(|value| shape(shapes, *value))
-        .collect();
-    vec![
-        node.op.name().to_owned(),
-        format!("{} → {}", inputs.join(", "), outputs.join(", ")),
-    ]
+    let outputs = node.outputs.iter().map(|value| shape(shapes, *value));
+    let mut lines = vec![node.op.name().to_owned()];
+    if !inputs.is_empty() {
+        lines.push(format!("Input {}", inputs.join(", ")));
+    }
+    lines.push(format!("Output {}", outputs.collect::<Vec<_>>().join(", ")));
+    lines
 }
 
 fn shape(shapes: &Shapes, value: ValueId) -> String {

@@ -16,7 +16,7 @@ use crate::session::{Action, OpenModel, Session};
 use crate::ui::theme;
 
 /// Zoom by a point of scrolling.
-const WHEEL: f32 = 0.004;
+const WHEEL: f32 = 0.0028;
 
 /// The picture with everything that can be done in it.
 pub(super) fn canvas_ui(

@@ -40,8 +40,9 @@ pub(super) fn canvas_ui(
             return;
         };
         for request in view.requests.drain(..) {
-            drawing.carry_out(request, session, rect);
+            drawing.carry_out(request, ui.ctx(), session, rect);
         }
+        drawing.take_next(ui.ctx(), session, rect);
         move_camera(ui, drawing, &response, rect);
         let canvas = Canvas {
             session,

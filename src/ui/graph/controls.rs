@@ -9,7 +9,7 @@ use crate::session::{OpenModel, Session};
 use crate::ui::theme;
 
 /// Size of the bar of the legend, without its texts.
-const BAR: egui::Vec2 = vec2(190.0, 9.0);
+const BAR: egui::Vec2 = vec2(230.0, 9.0);
 
 /// Controls and legend.
 pub(super) fn controls_ui(

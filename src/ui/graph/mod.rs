@@ -7,6 +7,7 @@ mod controls;
 mod edges;
 mod heads;
 mod layout;
+mod making;
 mod minimap;
 mod nodes;
 mod scene;
@@ -15,11 +16,13 @@ mod texts;
 mod tint;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use egui::{Event, Key, Rect, pos2};
 
 use self::blocks::Blocks;
 use self::camera::{Camera, View};
+use self::making::Making;
 use self::scene::{ItemKind, Scene};
 use self::tint::Tint;
 use crate::model::{LayerId, Shapes, infer_shapes};
@@ -35,6 +38,8 @@ const SELECTION_ZOOM: f32 = 1.2;
 pub(crate) struct GraphView {
     tint: Tint,
     drawing: Option<Drawing>,
+    /// The picture of the model with this fingerprint is being made.
+    opening: Option<(String, Making<Drawing>)>,
     /// What was asked for by buttons and keys since the last frame.
     requests: Vec<Request>,
     /// The pointer was over the canvas in the last frame, so that its keys are meant for it.
@@ -46,12 +51,25 @@ pub(crate) struct GraphView {
 struct Drawing {
     /// Fingerprint of the model.
     model: String,
-    blocks: Blocks,
+    blocks: Arc<Blocks>,
     shapes: Shapes,
     collapsed: BTreeSet<usize>,
     scene: Scene,
+    /// The next picture of the same model.
+    next: Option<NextScene>,
     /// `None` until the size of the canvas is known.
     camera: Option<Camera>,
+}
+
+/// A picture with other blocks collapsed.
+#[derive(Debug)]
+struct NextScene {
+    collapsed: BTreeSet<usize>,
+    /// The block that stays where it is on the screen.
+    fixed: Option<usize>,
+    /// What is to be done when it is there.
+    then: Option<Request>,
+    scene: Making<Scene>,
 }
 
 /// Something to do with the picture once the canvas is known.
@@ -91,11 +109,23 @@ impl GraphView {
     }
 
     /// Makes the picture of the open model, if it is not there.
-    fn drawing(&mut self, model: &OpenModel) -> &mut Drawing {
+    fn make_drawing(&mut self, ctx: &egui::Context, model: &OpenModel) {
         let sha256 = &model.graph().metadata().sha256;
-        let old = self.drawing.take().filter(|old| old.model == *sha256);
-        self.drawing
-            .insert(old.unwrap_or_else(|| Drawing::new(model)))
+        if self
+            .drawing
+            .as_ref()
+            .is_some_and(|old| old.model == *sha256)
+        {
+            return;
+        }
+        self.drawing = None;
+        let opening = self.opening.take().filter(|(of, _)| of == sha256);
+        let (_, making) =
+            opening.unwrap_or_else(|| (sha256.clone(), Making::new(ctx, model, Drawing::new)));
+        match making.finish() {
+            Ok(drawing) => self.drawing = Some(drawing),
+            Err(making) => self.opening = Some((sha256.clone(), making)),
+        }
     }
 }
 
@@ -125,9 +155,10 @@ impl Drawing {
         Self {
             model: model.graph().metadata().sha256.clone(),
             shapes: infer_shapes(model.graph(), 1),
-            blocks,
+            blocks: Arc::new(blocks),
             collapsed,
             scene,
+            next: None,
             camera: None,
         }
     }
@@ -139,7 +170,13 @@ impl Drawing {
             .get_or_insert_with(|| Camera::new(View::at_first(size, canvas)))
     }
 
-    fn carry_out(&mut self, request: Request, session: &Session, canvas: Rect) {
+    fn carry_out(
+        &mut self,
+        request: Request,
+        ctx: &egui::Context,
+        session: &Session,
+        canvas: Rect,
+    ) {
         let size = self.scene.size;
         match request {
             Request::Zoom(factor) => {
@@ -150,7 +187,7 @@ impl Drawing {
                 let all = Rect::from_min_size(egui::Pos2::ZERO, size);
                 self.camera(canvas).go_to(View::of(all, canvas, 1.0));
             }
-            Request::ShowSelection => self.show_selection(session, canvas),
+            Request::ShowSelection => self.show_selection(ctx, session, canvas),
             Request::Show(item) => {
                 if let Some(rect) = self.rect_of(item) {
                     let view = View::of(rect.expand2(rect.size()), canvas, SELECTION_ZOOM * 1.25);
@@ -158,18 +195,25 @@ impl Drawing {
                 }
             }
             Request::Toggle(block) => {
-                let mut collapsed = self.collapsed.clone();
+                let mut collapsed = self.collapsed_soon().clone();
                 if !collapsed.remove(&block) {
                     collapsed.insert(block);
                 }
-                self.collapse(collapsed, session, Some(block), canvas);
+                self.collapse(ctx, session, collapsed, Some(block), None);
             }
             Request::CollapseAll => {
                 let all = (0..self.blocks.all().len()).collect();
-                self.collapse(all, session, None, canvas);
+                self.collapse(ctx, session, all, None, None);
             }
-            Request::ExpandAll => self.collapse(BTreeSet::new(), session, None, canvas),
+            Request::ExpandAll => self.collapse(ctx, session, BTreeSet::new(), None, None),
         }
+    }
+
+    /// What is collapsed once the next picture is there.
+    fn collapsed_soon(&self) -> &BTreeSet<usize> {
+        self.next
+            .as_ref()
+            .map_or(&self.collapsed, |next| &next.collapsed)
     }
 
     fn rect_of(&self, item: u32) -> Option<Rect> {
@@ -179,29 +223,55 @@ impl Drawing {
     /// Collapses these blocks and opens the others; `fixed` stays where it is on the screen.
     fn collapse(
         &mut self,
-        collapsed: BTreeSet<usize>,
+        ctx: &egui::Context,
         session: &Session,
+        collapsed: BTreeSet<usize>,
         fixed: Option<usize>,
-        canvas: Rect,
+        then: Option<Request>,
     ) {
-        let Some(model) = session.model().filter(|_| collapsed != self.collapsed) else {
+        let Some(model) = session.model() else {
             return;
         };
-        let before = fixed.and_then(|block| self.top_of(block));
-        self.collapsed = collapsed;
-        self.scene = Scene::new(model.graph(), model.layers(), &self.blocks, &self.collapsed);
-        let after = fixed.and_then(|block| self.top_of(block));
+        let (blocks, chosen) = (Arc::clone(&self.blocks), collapsed.clone());
+        let scene = Making::new(ctx, model, move |model| {
+            Scene::new(model.graph(), model.layers(), &blocks, &chosen)
+        });
+        self.next = Some(NextScene {
+            collapsed,
+            fixed,
+            then,
+            scene,
+        });
+    }
+
+    /// Shows the next picture if it is there.
+    fn take_next(&mut self, ctx: &egui::Context, session: &Session, canvas: Rect) {
+        let Some(next) = self.next.take() else {
+            return;
+        };
+        let scene = match next.scene.finish() {
+            Ok(scene) => scene,
+            Err(Making::Failed) => return,
+            Err(scene) => {
+                self.next = Some(NextScene { scene, ..next });
+                return;
+            }
+        };
+        let before = next.fixed.and_then(|block| self.top_of(block));
+        self.collapsed = next.collapsed;
+        self.scene = scene;
+        let after = next.fixed.and_then(|block| self.top_of(block));
         let picture = self.scene.size;
         let camera = self.camera(canvas);
         match before.zip(after) {
-            Some((before, after)) => {
-                let center = camera.view.center + (after - before);
-                camera.jump_to(View {
-                    center,
-                    ..camera.view
-                });
-            }
+            Some((before, after)) => camera.jump_to(View {
+                center: camera.view.center + (after - before),
+                ..camera.view
+            }),
             None => camera.jump_to(View::at_first(picture, canvas)),
+        }
+        if let Some(then) = next.then {
+            self.carry_out(then, ctx, session, canvas);
         }
     }
 
@@ -212,19 +282,26 @@ impl Drawing {
         Some(pos2(item.rect.center().x, item.rect.top()))
     }
 
-    fn show_selection(&mut self, session: &Session, canvas: Rect) {
-        let Some(first) = session.selection().first() else {
+    fn show_selection(&mut self, ctx: &egui::Context, session: &Session, canvas: Rect) {
+        let model = session.model();
+        let Some(first) = session
+            .selection()
+            .first()
+            .and_then(|first| model?.layers().get(first.index()))
+        else {
             return;
         };
-        if let Some(layer) = session
-            .model()
-            .and_then(|model| model.layers().get(first.index()))
-        {
-            let mut collapsed = self.collapsed.clone();
-            for block in self.blocks.upwards(self.blocks.of_node(layer.node.index())) {
-                collapsed.remove(&block);
-            }
-            self.collapse(collapsed, session, None, canvas);
+        let mut open = self.collapsed.clone();
+        let innermost = self.blocks.of_node(first.node.index());
+        open.retain(|block| {
+            !self
+                .blocks
+                .upwards(innermost)
+                .any(|around| around == *block)
+        });
+        if open != self.collapsed {
+            self.collapse(ctx, session, open, None, Some(Request::ShowSelection));
+            return;
         }
         let place = |layer: &LayerId| self.rect_of(self.scene.item_of_layer(*layer)?);
         let rects = session.selection().iter().filter_map(place);
@@ -246,7 +323,17 @@ pub(crate) fn graph_ui(
         ui.label("Open a model to see its graph (File, Open model)");
         return;
     };
-    view.drawing(model);
+    view.make_drawing(ui.ctx(), model);
+    if view.drawing.is_none() {
+        let nodes = model.graph().nodes().len();
+        ui.label(match view.opening {
+            Some((_, Making::Failed)) => {
+                "This network cannot be drawn; the log says why".to_owned()
+            }
+            _ => format!("Laying out {nodes} nodes"),
+        });
+        return;
+    }
     controls::controls_ui(ui, session, model, view);
     canvas::canvas_ui(ui, session, model, view, actions);
 }

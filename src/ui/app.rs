@@ -184,6 +184,9 @@ impl App {
     pub fn show(&mut self, ui: &mut egui::Ui) {
         let mut actions = Vec::new();
         let mut commands = self.overlays_ui(ui);
+        if self.palette.is_none() {
+            self.views.graph.take_keys(ui);
+        }
         self.bars_ui(ui, &mut actions, &mut commands);
         egui::CentralPanel::default()
             .frame(egui::Frame::new().fill(ui.visuals().panel_fill))

@@ -11,6 +11,7 @@ mod dialogs;
 mod dock;
 mod format;
 mod fuzzy;
+mod graph;
 mod hints;
 mod looks;
 mod palette;

@@ -1,6 +1,7 @@
 //! The looks of all panels, and which view draws which panel.
 
 use super::commands::Command;
+use super::graph::{GraphView, graph_ui};
 use super::panel::Panel;
 use super::panels::{
     CoverageView, InspectorView, LayerTableView, OverviewView, SensitivityView, StartView,
@@ -16,6 +17,7 @@ pub(crate) struct Views {
     pub(crate) layer_table: LayerTableView,
     pub(crate) overview: OverviewView,
     sensitivity: SensitivityView,
+    pub(crate) graph: GraphView,
     coverage: CoverageView,
     inspector: InspectorView,
 }
@@ -28,6 +30,7 @@ impl Views {
             layer_table: LayerTableView::default(),
             overview: OverviewView::default(),
             sensitivity: SensitivityView::default(),
+            graph: GraphView::default(),
             coverage: CoverageView::default(),
             inspector: InspectorView::default(),
         }
@@ -46,6 +49,7 @@ impl Views {
             Panel::Layers => layer_table_ui(ui, session, &mut self.layer_table, actions),
             Panel::Overview => overview_ui(ui, session, &mut self.overview, actions, commands),
             Panel::Sensitivity => sensitivity_ui(ui, session, &mut self.sensitivity, actions),
+            Panel::Graph => graph_ui(ui, session, &mut self.graph, actions),
             Panel::Coverage => coverage_ui(ui, session, &mut self.coverage),
             Panel::Open => start_ui(ui, session, &mut self.start, actions, commands),
             Panel::Inspector => inspector_ui(ui, session, &mut self.inspector, actions),

@@ -1,4 +1,5 @@
-//! One frame of the window on models of 50, 1,000 and 5,000 layers: laying out, painting, tessellating.
+//! One frame of the window on models of 50, 1,000 and 5,000 layers, and of the graph on as many nodes:
+//! laying out, painting, tessellating.
 //!
 //! The graphics card's part is not in it. Frames come back to back here; the window itself draws
 //! only when there is news.
@@ -10,12 +11,13 @@
 
 mod residual_network;
 mod synthetic;
+mod transformer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
-use egui::{Event, Modifiers, PointerButton, Pos2, RawInput, Rect, pos2, vec2};
+use egui::{Event, Key, Modifiers, PointerButton, Pos2, RawInput, Rect, pos2, vec2};
 use quantscope::engine::{Protocol, SensitivityRequest, Subject};
 use quantscope::model::LayerId;
 use quantscope::session::{Action, DataRequest, Session};
@@ -23,6 +25,8 @@ use quantscope::ui::{App, apply_theme};
 use tempfile::TempDir;
 
 const LAYERS: [usize; 3] = [50, 1000, 5000];
+/// Blocks of a transformer of 22 nodes each: 264, 1,012 and 10,010 nodes.
+const TRANSFORMERS: [usize; 3] = [12, 46, 455];
 const CHANNELS: usize = 4;
 const SIDE: usize = 4;
 const SAMPLES: usize = 64;
@@ -66,6 +70,61 @@ fn sensitivity_during_sweep(bencher: Bencher<'_, '_>, layers: usize) {
     let mut window = Window::measured(layers);
     window.click("Sensitivity");
     window.start_sweep();
+    window.settle();
+    bencher.bench_local(|| window.frame(Vec::new()));
+}
+
+/// The graph of a transformer, opened as it opens by itself.
+#[divan::bench(args = TRANSFORMERS, sample_count = 200, sample_size = 1)]
+fn graph(bencher: Bencher<'_, '_>, blocks: usize) {
+    let mut window = Window::of_transformer(blocks);
+    bencher.bench_local(|| window.frame(Vec::new()));
+}
+
+/// The graph with all its nodes in view, as spots.
+#[divan::bench(args = TRANSFORMERS, sample_count = 200, sample_size = 1)]
+fn graph_whole(bencher: Bencher<'_, '_>, blocks: usize) {
+    let mut window = Window::of_transformer(blocks);
+    window.click("Expand all");
+    window.press_over_the_graph(Key::Num0);
+    window.settle();
+    bencher.bench_local(|| window.frame(Vec::new()));
+}
+
+/// The graph with all its nodes, dragged at a size that can be read.
+#[divan::bench(args = TRANSFORMERS, sample_count = 200, sample_size = 1)]
+fn graph_dragged(bencher: Bencher<'_, '_>, blocks: usize) {
+    let mut window = Window::of_transformer(blocks);
+    window.click("Expand all");
+    window.settle();
+    let mut place = window.over_the_graph();
+    window.frame(vec![Event::PointerMoved(place), button(place, true)]);
+    bencher.bench_local(|| {
+        place.y -= 7.0;
+        window.frame(vec![Event::PointerMoved(place)])
+    });
+}
+
+/// Two frames that lay the graph out again: all blocks collapsed, and all open.
+#[divan::bench(args = TRANSFORMERS, sample_count = 20, sample_size = 1)]
+fn graph_laid_out(bencher: Bencher<'_, '_>, blocks: usize) {
+    let mut window = Window::of_transformer(blocks);
+    let [collapse, expand] = ["Collapse all", "Expand all"].map(|label| window.position_of(label));
+    bencher.bench_local(|| {
+        for place in [collapse, expand] {
+            window.frame(vec![Event::PointerMoved(place), button(place, true)]);
+            window.frame(vec![button(place, false)]);
+        }
+    });
+}
+
+/// The graph of a residual network without blocks, with all its nodes in view.
+#[divan::bench(args = LAYERS, sample_count = 200, sample_size = 1)]
+fn graph_whole_residual(bencher: Bencher<'_, '_>, layers: usize) {
+    let mut window = Window::measured(layers);
+    window.app.apply(Action::CancelJobs);
+    window.click("Graph");
+    window.press_over_the_graph(Key::Num0);
     window.settle();
     bencher.bench_local(|| window.frame(Vec::new()));
 }
@@ -130,6 +189,51 @@ impl Window {
         window
     }
 
+    /// Opens a transformer of so many blocks without data, and its graph.
+    fn of_transformer(blocks: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("network.onnx");
+        transformer::transformer(&model, blocks, 8);
+        let ctx = egui::Context::default();
+        apply_theme(&ctx);
+        let app = App::new(&ctx, Session::new(1, Arc::new(|| {})).unwrap());
+        let mut window = Self {
+            ctx,
+            app,
+            started: Instant::now(),
+            _folder: folder,
+        };
+        window.app.apply(Action::OpenModel(model));
+        while window.app.session().inspection().is_none() {
+            window.frame(Vec::new());
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(
+                window.started.elapsed() < Duration::from_mins(5),
+                "no model: {:?}",
+                window.app.session().messages()
+            );
+        }
+        window.click("Graph");
+        window.settle();
+        window
+    }
+
+    fn over_the_graph(&mut self) -> Pos2 {
+        self.position_of("Network graph")
+    }
+
+    fn press_over_the_graph(&mut self, key: Key) {
+        let place = self.over_the_graph();
+        self.frame(vec![Event::PointerMoved(place)]);
+        self.frame(vec![Event::Key {
+            key,
+            physical_key: None,
+            pressed: true,
+            repeat: false,
+            modifiers: Modifiers::NONE,
+        }]);
+    }
+
     fn is_measured(&self) -> bool {
         let result = self.app.session().result();
         result.is_some_and(|result| result.finished)
@@ -175,12 +279,7 @@ impl Window {
         let position = self.position_of(label);
         self.frame(vec![Event::PointerMoved(position)]);
         for pressed in [true, false] {
-            self.frame(vec![Event::PointerButton {
-                pos: position,
-                button: PointerButton::Primary,
-                pressed,
-                modifiers: Modifiers::NONE,
-            }]);
+            self.frame(vec![button(position, pressed)]);
         }
         self.frame(vec![Event::PointerGone]);
     }
@@ -205,5 +304,15 @@ impl Window {
             f64::midpoint(bounds.x0, bounds.x1) as f32,
             f64::midpoint(bounds.y0, bounds.y1) as f32,
         )
+    }
+}
+
+/// The left button, pressed or let go.
+fn button(pos: Pos2, pressed: bool) -> Event {
+    Event::PointerButton {
+        pos,
+        button: PointerButton::Primary,
+        pressed,
+        modifiers: Modifiers::NONE,
     }
 }

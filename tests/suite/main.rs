@@ -18,6 +18,7 @@ mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
+mod graph;
 #[cfg(target_os = "linux")]
 mod loading;
 mod reuse;

@@ -158,7 +158,7 @@ fn a_plan_that_was_exported_comes_back() {
 fn every_tab_draws_before_and_after_the_sweep() {
     let mut window = window(egui::Theme::Light);
     open_sample(&mut window);
-    for tab in ["Coverage", "Open", "Overview", "Sensitivity"] {
+    for tab in ["Coverage", "Open", "Graph", "Overview", "Sensitivity"] {
         window.get_by_label(tab).click();
         window.run_steps(3);
     }

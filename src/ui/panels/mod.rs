@@ -26,10 +26,12 @@ mod width_menu;
 
 pub(crate) use coverage::{CoverageView, coverage_ui};
 pub(crate) use inspector::{InspectorView, inspector_ui};
+pub(crate) use layer_order::local_sqnr_db;
 pub(crate) use layer_table::{LayerTableView, layer_table_ui};
 pub(crate) use log::log_ui;
 pub(crate) use menus::{MenuLooks, menu_bar_ui};
 pub(crate) use messages::{lasting, messages_ui};
+pub(crate) use names::shortened;
 pub(crate) use overview::{OverviewView, overview_ui};
 pub(crate) use sensitivity::{SensitivityView, sensitivity_ui};
 pub(crate) use start::{StartView, start_ui};

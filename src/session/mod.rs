@@ -15,6 +15,8 @@ mod memory;
 mod messages;
 mod open_data;
 mod open_model;
+mod pictures;
+mod plan_records;
 mod poll;
 mod project_file;
 #[expect(
@@ -38,6 +40,7 @@ pub use memory::default_cache_bytes;
 pub use messages::{Message, Severity};
 pub use open_data::{DataRequest, OpenData};
 pub use open_model::OpenModel;
+pub use plan_records::PlanRecord;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Recent, Session};
 pub use standing::{Basis, Standing};

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::history::{HistoryEntry, describe};
+use super::history::{HistoryChanges, HistoryEntry, describe, now};
 use super::job_slot::Outcome;
 use super::messages::Severity;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::plan_records::{PlanRecord, PlanRecords};
 use super::project_file::{ProjectFile, StoredResult};
 use super::session::{
     FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Recent, Session,
@@ -29,6 +30,7 @@ impl Session {
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
+        changed |= self.poll_pictures();
         self.advance();
         changed || before != self.running_jobs().len()
     }
@@ -64,6 +66,7 @@ impl Session {
         self.close_data();
         self.sensitivity = None;
         self.undo = UndoStack::default();
+        self.history_changes = HistoryChanges::default();
         self.saved = None;
         self.plan = plan;
         self.model = Some(Arc::clone(&model));
@@ -152,6 +155,9 @@ impl Session {
         self.ranges = None;
         self.result = None;
         self.history.clear();
+        self.forgotten = None;
+        self.records = PlanRecords::default();
+        self.forget_pictures();
         self.local_errors = None;
         self.sensitivity = None;
         self.forget_activations();
@@ -181,6 +187,7 @@ impl Session {
                     format!("Saved to {}", path.display()),
                 );
                 self.saved = Some((path, fingerprint));
+                self.history_changes.saved();
             }
             Err(error) => self.report("Files", &error),
         }
@@ -282,12 +289,19 @@ impl Session {
                 name: describe(&self.plan, &cost),
                 fingerprint: result.plan.clone(),
                 plan: self.plan.clone(),
+                pinned: false,
+                measured_secs: now(),
                 cost,
                 samples: result.evaluation.samples,
                 metrics: result.evaluation.plan,
                 comparison: result.evaluation.comparison,
             });
         }
+        self.keep_record(PlanRecord {
+            plan: result.plan.clone(),
+            predictions: result.evaluation.predictions.clone(),
+            layers: result.evaluation.layers.clone(),
+        });
     }
 
     fn poll_sweeps(&mut self) -> bool {
@@ -490,6 +504,8 @@ fn history_entry(model: &OpenModel, stored: StoredResult, plan: Plan) -> History
         samples: stored.samples,
         metrics: stored.metrics(),
         comparison: stored.comparison(),
+        pinned: stored.pinned,
+        measured_secs: stored.measured_secs,
         name: stored.name,
         plan,
     }

@@ -283,12 +283,12 @@ fn decode(
 mod tests {
     use super::*;
 
-    fn picture() -> Decoded {
-        Ok(Thumbnail {
+    fn picture() -> Thumbnail {
+        Thumbnail {
             width: 16,
             height: 16,
             rgba: vec![0; 1024],
-        })
+        }
     }
 
     fn held(shelf: &Shelf) -> Vec<usize> {
@@ -301,7 +301,7 @@ mod tests {
         for samples in [[0, 1], [2, 3], [0, 4]] {
             shelf.want(&samples);
             let new = samples.iter().filter(|s| !shelf.held.contains_key(s));
-            let new = new.map(|sample| (*sample, picture())).collect();
+            let new = new.map(|sample| (*sample, Ok(picture()))).collect();
             shelf.take_in(new);
         }
         assert_eq!(held(&shelf), [0, 2, 3, 4], "1 is the oldest");
@@ -312,7 +312,7 @@ mod tests {
     fn what_is_on_the_screen_stays_even_beyond_the_budget() {
         let mut shelf = Shelf::new(1200);
         shelf.want(&[5, 6, 7]);
-        shelf.take_in([5, 6, 7].map(|sample| (sample, picture())).to_vec());
+        shelf.take_in([5, 6, 7].map(|sample| (sample, Ok(picture()))).to_vec());
         assert_eq!(held(&shelf), [5, 6, 7]);
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let order: Vec<usize> = shelf.waiting.iter().rev().copied().collect();
         assert_eq!(order, [9, 2, 1, 3]);
         shelf.in_work = shelf.waiting.split_off(2);
-        shelf.take_in(vec![(9, picture())]);
+        shelf.take_in(vec![(9, Ok(picture()))]);
         let order: Vec<usize> = shelf.waiting.iter().rev().copied().collect();
         assert_eq!(order, [2, 1, 3], "what the job did not get to waits again");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::Command;
+use super::compare::{CompareView, compare_ui};
 use super::dialogs::{Answer, DialogKind, Dialogs};
 use super::looks::{Looks, STORAGE_KEY, ThemeChoice};
 use super::panels::{
@@ -12,6 +13,7 @@ use super::panels::{
     StartView, ToolbarView, coverage_ui, inspector_ui, layer_table_ui, menu_bar_ui, messages_ui,
     overview_ui, sensitivity_ui, start_ui, status_bar_ui, tab_bar_ui, toolbar_ui,
 };
+use super::samples::{SamplesView, samples_ui};
 use super::window::WindowOptions;
 use crate::jobs::Wake;
 use crate::session::{Action, DataRequest, Session, bundled_samples};
@@ -29,6 +31,8 @@ pub struct App {
     layer_table: LayerTableView,
     overview: OverviewView,
     sensitivity: SensitivityView,
+    samples: SamplesView,
+    compare: CompareView,
     coverage: CoverageView,
     inspector: InspectorView,
     /// Something the window itself has to say, such as that there are no file dialogs.
@@ -65,6 +69,8 @@ impl App {
             layer_table: LayerTableView::default(),
             overview: OverviewView::default(),
             sensitivity: SensitivityView::default(),
+            samples: SamplesView::default(),
+            compare: CompareView::default(),
             coverage: CoverageView::default(),
             inspector: InspectorView::default(),
             note: None,
@@ -157,6 +163,9 @@ impl App {
     /// Draws the whole window and applies what was asked for.
     pub fn show(&mut self, ui: &mut egui::Ui) {
         let mut actions = Vec::new();
+        if self.tab == CentreTab::Samples {
+            self.samples.take_keys(ui);
+        }
         let mut commands = Command::pressed(ui);
         self.bars_ui(ui, &mut actions, &mut commands);
         if self.session.model().is_some() {
@@ -229,9 +238,22 @@ impl App {
             CentreTab::Open => start_ui(ui, &self.session, &mut self.start, actions, commands),
             CentreTab::Overview => {
                 overview_ui(ui, &self.session, &mut self.overview, actions, commands);
+                if let Some((a, b)) = self.overview.plans_to_compare.take() {
+                    self.compare.choose(a, b);
+                    self.tab = CentreTab::Compare;
+                }
             }
             CentreTab::Sensitivity => {
                 sensitivity_ui(ui, &self.session, &mut self.sensitivity, actions);
+            }
+            CentreTab::Samples => {
+                samples_ui(ui, &self.session, &mut self.samples, actions, commands);
+            }
+            CentreTab::Compare => {
+                if let Some((pair, filter)) = compare_ui(ui, &self.session, &mut self.compare) {
+                    self.samples.show(pair, filter);
+                    self.tab = CentreTab::Samples;
+                }
             }
             CentreTab::Coverage => coverage_ui(ui, &self.session, &mut self.coverage),
         }

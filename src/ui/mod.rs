@@ -6,10 +6,12 @@
 
 mod app;
 mod commands;
+mod compare;
 mod dialogs;
 mod format;
 mod looks;
 mod panels;
+mod samples;
 mod theme;
 mod window;
 

@@ -19,5 +19,6 @@ mod golden_samples;
 #[cfg(target_os = "linux")]
 mod loading;
 mod reuse;
+mod samples_window;
 mod window;
 mod workflow;

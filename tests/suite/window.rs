@@ -14,11 +14,21 @@ use quantscope::ui::{App, apply_theme};
 
 use crate::common::sample;
 
-type Window = Harness<'static, Option<App>>;
+pub(crate) type Window = Harness<'static, Option<App>>;
 
 /// A window of 1280 × 800 points on an empty session.
 fn window(theme: egui::Theme) -> Window {
     window_of(Harness::builder(), [1280.0, 800.0], theme)
+}
+
+/// A window that holds many thumbnails.
+pub(crate) fn tall_window(theme: egui::Theme) -> Window {
+    window_of(Harness::builder(), [1600.0, 1400.0], theme)
+}
+
+pub(crate) fn apply(window: &mut Window, action: Action) {
+    window.state_mut().as_mut().unwrap().apply(action);
+    window.step();
 }
 
 fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::Theme) -> Window {
@@ -38,13 +48,13 @@ fn window_of(builder: HarnessBuilder<Option<App>>, size: [f32; 2], theme: egui::
         )
 }
 
-fn session(window: &Window) -> &Session {
+pub(crate) fn session(window: &Window) -> &Session {
     window.state().as_ref().unwrap().session()
 }
 
 /// Draws frames until the condition holds; fails after two minutes.
 #[track_caller]
-fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
+pub(crate) fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool) {
     let started = Instant::now();
     while !holds(session(window)) {
         assert!(
@@ -59,7 +69,7 @@ fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Session) -> bool)
 }
 
 /// The sample on a few pictures, measured to the end.
-fn open_sample(window: &mut Window) {
+pub(crate) fn open_sample(window: &mut Window) {
     window.step();
     let request = DataRequest {
         calibration: Some(sample("signs/calib")),
@@ -75,7 +85,7 @@ fn open_sample(window: &mut Window) {
     wait_until(window, "the first result", measured);
 }
 
-fn measured(session: &Session) -> bool {
+pub(crate) fn measured(session: &Session) -> bool {
     session.result().is_some_and(|result| result.finished)
 }
 

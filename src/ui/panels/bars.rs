@@ -19,14 +19,20 @@ pub(crate) enum CentreTab {
     Overview,
     /// Which layer suffers at which width.
     Sensitivity,
+    /// Pictures with their predictions.
+    Samples,
+    /// Two plans layer by layer.
+    Compare,
     /// Which operators are quantized.
     Coverage,
 }
 
 impl CentreTab {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Overview,
         Self::Sensitivity,
+        Self::Samples,
+        Self::Compare,
         Self::Coverage,
         Self::Open,
     ];
@@ -36,6 +42,8 @@ impl CentreTab {
             Self::Open => "Open",
             Self::Overview => "Overview",
             Self::Sensitivity => "Sensitivity",
+            Self::Samples => "Samples",
+            Self::Compare => "Compare",
             Self::Coverage => "Coverage",
         }
     }

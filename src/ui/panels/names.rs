@@ -3,7 +3,7 @@
 use egui::{Align, FontId, Label, Layout, vec2};
 
 /// A name that fits a width: one that is too long loses its beginning, which it shares with others.
-pub(super) fn shortened(ui: &egui::Ui, name: &str, font: &FontId, width: f32) -> String {
+pub(crate) fn shortened(ui: &egui::Ui, name: &str, font: &FontId, width: f32) -> String {
     let fits = |text: &str| {
         let galley =
             ui.painter()

@@ -23,7 +23,7 @@ fn window(theme: egui::Theme) -> Window {
 
 /// A window that holds many thumbnails.
 pub(crate) fn tall_window(theme: egui::Theme) -> Window {
-    window_of(Harness::builder(), [1600.0, 1400.0], theme)
+    window_of(Harness::builder(), [1600.0, 1800.0], theme)
 }
 
 pub(crate) fn apply(window: &mut Window, action: Action) {

@@ -92,12 +92,10 @@ impl LayerComparison {
             ui.label("No layer differs");
             return;
         }
-        let name_width = (ui.available_width() - 560.0).clamp(110.0, 300.0);
+        let name_width = (ui.available_width() - 510.0).clamp(100.0, 300.0);
         let titles = [
-            ("W of A", "Weight width in plan A"),
-            ("W of B", "Weight width in plan B"),
-            ("A of A", "Activation width in plan A"),
-            ("A of B", "Activation width in plan B"),
+            ("W: A, B", "Weight width in plan A and in plan B"),
+            ("A: A, B", "Activation width in plan A and in plan B"),
             (
                 "Local A",
                 "SQNR of the layer's output alone, with its weight quantized as in plan A; higher is better",
@@ -119,12 +117,12 @@ impl LayerComparison {
                     .resizable(true),
             )
             .column(
-                Column::initial(120.0)
+                Column::initial(92.0)
                     .at_least(60.0)
                     .clip(true)
                     .resizable(true),
             )
-            .columns(Column::exact(44.0), 4)
+            .columns(Column::exact(58.0), 2)
             .columns(Column::exact(62.0), 4)
             .header(theme::ROW_HEIGHT, |mut header| {
                 for title in ["Layer", "Difference"] {
@@ -189,7 +187,7 @@ fn pair([a, b]: &[Side<'_>; 2], id: LayerId, name: &str) -> Option<LayerPair> {
     })
 }
 
-/// What differs between two choices, in words: `W 8 → 4, A calibrator`.
+/// What differs between two choices, in words: `W 8 to 4, A calibrator`.
 fn difference(a: &LayerPlan, b: &LayerPlan) -> String {
     let mut parts = Vec::new();
     for (letter, a, b) in [
@@ -197,7 +195,7 @@ fn difference(a: &LayerPlan, b: &LayerPlan) -> String {
         ("A", &a.activation, &b.activation),
     ] {
         if a.format != b.format {
-            parts.push(format!("{letter} {} → {}", a.format, b.format));
+            parts.push(format!("{letter} {} to {}", a.format, b.format));
         }
         // Of a float tensor nothing else matters.
         let both_quantized = [a, b].iter().all(|spec| spec.format != NumberFormat::F32);
@@ -241,13 +239,10 @@ fn row_ui(table_row: &mut TableRow<'_, '_>, row: &LayerPair) {
         ui.add(Label::new(text).truncate());
     });
     for [a, b] in [row.weight, row.activation] {
-        for width in [a, b] {
-            table_row.col(|ui| {
-                let text = RichText::new(width.to_string());
-                let text = if a == b { text } else { text.strong() };
-                ui.label(text);
-            });
-        }
+        table_row.col(|ui| {
+            let text = RichText::new(format!("{a}, {b}"));
+            ui.label(if a == b { text } else { text.strong() });
+        });
     }
     for db in row.local_db.into_iter().chain(row.output_db) {
         table_row.col(|ui| {
@@ -271,9 +266,9 @@ mod tests {
         float.weight.scheme = Scheme::Asymmetric;
         for (a, b, expected) in [
             (plan("8/8"), plan("8/8"), ""),
-            (plan("8/8"), plan("4/6"), "W 8 → 4, A 8 → 6"),
+            (plan("8/8"), plan("4/6"), "W 8 to 4, A 8 to 6"),
             (plan("4/8"), asymmetric, "W scheme, A calibrator"),
-            (plan("8/8"), float, "W 8 → f32"),
+            (plan("8/8"), float, "W 8 to f32"),
         ] {
             assert_eq!(difference(&a, &b), expected);
         }

@@ -118,16 +118,16 @@ pub(super) fn samples_ui(
             difference.changed, difference.samples
         ));
         for (filter, count, text) in [
-            (Filter::Changed, difference.changed, "all that differ"),
+            (Filter::Changed, difference.changed, "changed"),
             (
                 Filter::RightToWrong,
                 difference.right_to_wrong,
-                "right → wrong",
+                "right to wrong",
             ),
             (
                 Filter::WrongToRight,
                 difference.wrong_to_right,
-                "wrong → right",
+                "wrong to right",
             ),
         ] {
             let button = egui::Button::new(format!("Show {count} {text}"));

@@ -34,11 +34,15 @@ impl Confusion {
             class_count,
             ..Self::default()
         };
+        let second_runs = rows.iter().any(|row| row.second.is_some());
         for row in rows {
             let Some(label) = row.first.label else {
                 continue;
             };
-            // Both matrices count the same samples as soon as the second network is measured.
+            // As soon as the second network is measured, both matrices count the same samples.
+            if second_runs && row.second.is_none() {
+                continue;
+            }
             let both = [Some(row.first), row.second];
             for (network, prediction) in both.into_iter().enumerate() {
                 let best = prediction.and_then(|prediction| prediction.best());

@@ -292,13 +292,13 @@ impl Map<'_> {
                 .with_angle(-std::f32::consts::FRAC_PI_2);
             inner.add(text);
         }
-        painter.text(
-            corner + vec2(NAMES - 6.0, HEADER - 6.0),
-            Align2::RIGHT_BOTTOM,
-            "label ↓  prediction →",
-            FontId::proportional(11.0),
-            weak,
-        );
+        let small = FontId::proportional(11.0);
+        for (at, anchor, text) in [
+            (vec2(NAMES - 6.0, 4.0), Align2::RIGHT_TOP, "prediction"),
+            (vec2(4.0, HEADER - 6.0), Align2::LEFT_BOTTOM, "label"),
+        ] {
+            painter.text(corner + at, anchor, text, small.clone(), weak);
+        }
     }
 }
 

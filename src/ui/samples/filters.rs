@@ -18,28 +18,35 @@ pub(super) fn filters_ui(ui: &mut egui::Ui, session: &Session, view: &mut Sample
         view.section = Section::Pictures;
     }
     pair_ui(ui, session, view);
-    ui.horizontal_wrapped(|ui| {
-        if have_labels && have_classes {
-            for (section, text) in [
-                (Section::Pictures, "Pictures"),
-                (Section::Confusion, "Confusion matrix"),
-            ] {
-                if ui.selectable_label(view.section == section, text).clicked() {
-                    view.section = section;
-                    view.large = None;
-                }
+    if have_classes {
+        ui.horizontal_wrapped(|ui| {
+            if have_labels {
+                sections_ui(ui, view);
             }
-            ui.separator();
+            if view.section == Section::Pictures {
+                class_ui(ui, session, view);
+            }
+        });
+        if view.section == Section::Pictures {
+            ui.horizontal_wrapped(|ui| filter_buttons_ui(ui, view, have_labels));
         }
-        if have_classes && view.section == Section::Pictures {
-            filter_buttons_ui(ui, view, have_labels);
-            class_ui(ui, session, view);
-        }
-    });
+    }
     if view.section == Section::Pictures {
         cell_ui(ui, session, view);
     }
     notes_ui(ui, session, view);
+}
+
+fn sections_ui(ui: &mut egui::Ui, view: &mut SamplesView) {
+    for (section, text) in [
+        (Section::Pictures, "Pictures"),
+        (Section::Confusion, "Confusion matrix"),
+    ] {
+        if ui.selectable_label(view.section == section, text).clicked() {
+            view.section = section;
+            view.large = None;
+        }
+    }
 }
 
 fn filter_buttons_ui(ui: &mut egui::Ui, view: &mut SamplesView, have_labels: bool) {

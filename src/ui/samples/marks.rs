@@ -38,8 +38,8 @@ pub(super) fn paint_mark(
 /// What a change is called, and its colour; what stayed as it should has no name.
 pub(super) fn change_name(change: Change, palette: &Palette) -> Option<(&'static str, Color32)> {
     match change {
-        Change::RightToWrong => Some(("right → wrong", palette.bad)),
-        Change::WrongToRight => Some(("wrong → right", palette.good)),
+        Change::RightToWrong => Some(("right to wrong", palette.bad)),
+        Change::WrongToRight => Some(("wrong to right", palette.good)),
         Change::StillWrong => Some(("still wrong", palette.warn)),
         Change::Changed => Some(("changed", palette.warn)),
         Change::StillRight | Change::Same => None,

@@ -140,8 +140,8 @@ impl Filter {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::All => "All",
-            Self::RightToWrong => "Right → wrong",
-            Self::WrongToRight => "Wrong → right",
+            Self::RightToWrong => "Right to wrong",
+            Self::WrongToRight => "Wrong to right",
             Self::StillWrong => "Still wrong",
             Self::Changed => "Changed",
             Self::LeastCertain => "Least certain",

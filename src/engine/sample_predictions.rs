@@ -41,6 +41,21 @@ pub struct SamplePrediction {
 }
 
 impl SamplePrediction {
+    /// A prediction of one class without any doubt.
+    #[cfg(test)]
+    pub(crate) fn certain(sample: u32, label: Option<u32>, class: u32) -> Self {
+        let mut ranked = [RankedClass::ABSENT; KEPT_CLASSES];
+        ranked[0] = RankedClass {
+            class,
+            probability: 1.0,
+        };
+        Self {
+            sample,
+            label,
+            ranked,
+        }
+    }
+
     /// The five most probable classes, best first; fewer for fewer classes, none if the network is no classifier.
     pub fn top(&self) -> &[RankedClass] {
         let end = self

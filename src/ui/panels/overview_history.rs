@@ -1,6 +1,6 @@
 //! The table of measured plans: names, pins, and ways to go back, compare and delete.
 
-use egui::{Button, Label, RichText};
+use egui::{Align, Button, Label, Layout, RichText};
 use egui_extras::{Column, TableBuilder, TableRow};
 
 use super::overview::OverviewView;
@@ -36,6 +36,7 @@ pub(super) fn history_table_ui(
                 .id_salt("history")
                 .striped(true)
                 .vscroll(false)
+                .cell_layout(Layout::left_to_right(Align::Center))
                 .column(Column::initial(120.0).at_least(60.0).clip(true))
                 .column(Column::exact(132.0));
             for (_, width) in columns {

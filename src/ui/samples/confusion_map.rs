@@ -30,15 +30,19 @@ pub(super) fn confusion_ui(ui: &mut egui::Ui, session: &Session, view: &mut Samp
     table_choice_ui(ui, view);
     let names = view.pair.words();
     explanation_ui(ui, &confusion, view.table, names);
-    if confusion.classes.is_empty() {
-        ui.label("No class is taken for another one");
+    let shown = confusion.classes(view.table);
+    if shown.is_empty() {
+        ui.label(match view.table {
+            Table::Difference => "Both take the same classes for one another",
+            Table::First | Table::Second => "No class is taken for another one",
+        });
     } else {
         let map = Map {
             session,
             confusion: &confusion,
             table: view.table,
             names,
-            geometry: Geometry::new(ui.available_width(), confusion.classes.len()),
+            geometry: Geometry::new(ui.available_width(), shown.len()),
         };
         if let Some(cell) = map.show_ui(ui) {
             view.choice.cell = Some(cell);
@@ -73,11 +77,11 @@ fn explanation_ui(ui: &mut egui::Ui, confusion: &Confusion, table: Table, names:
             "Rows are labels, columns predictions; the colour is the share of the row".to_owned()
         }
     };
-    let some = if confusion.classes.len() < confusion.class_count {
+    let shown = confusion.classes(table).len();
+    let some = if shown < confusion.class_count {
         format!(
-            ". Of {} classes, the {} that are confused are shown",
-            confusion.class_count,
-            confusion.classes.len()
+            ". Of {} classes, the {shown} that this concerns are shown",
+            confusion.class_count
         )
     } else {
         String::new()
@@ -165,7 +169,11 @@ impl Map<'_> {
     }
 
     fn class(&self, place: usize) -> u32 {
-        self.confusion.classes.get(place).copied().unwrap_or(0)
+        self.confusion
+            .classes(self.table)
+            .get(place)
+            .copied()
+            .unwrap_or(0)
     }
 
     fn name(&self, place: usize) -> String {

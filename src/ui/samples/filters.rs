@@ -119,12 +119,12 @@ pub(super) fn class_count(session: &Session, view: &SamplesView) -> usize {
     of_network.max(of_data)
 }
 
-/// Name of a class from the data, else its index.
+/// Name of a class from the data, else its index; a name that is a mere number says what it counts.
 pub(super) fn class_name(session: &Session, class: u32) -> String {
     session
         .data()
         .and_then(|data| data.dataset().classes.get(class as usize))
-        .filter(|name| !name.is_empty())
+        .filter(|name| name.parse::<u32>().is_err() && !name.is_empty())
         .cloned()
         .unwrap_or_else(|| format!("class {class}"))
 }

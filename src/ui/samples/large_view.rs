@@ -12,7 +12,7 @@ use crate::session::{Action, Session};
 use crate::ui::theme;
 
 /// Width from which the bars stand beside the picture.
-const SIDE_BY_SIDE: f32 = 560.0;
+const SIDE_BY_SIDE: f32 = 420.0;
 /// Height of a bar in points.
 const BAR: f32 = 22.0;
 
@@ -41,9 +41,8 @@ pub(super) fn large_ui(
             let width = ui.available_width();
             if width >= SIDE_BY_SIDE {
                 ui.horizontal_top(|ui| {
-                    let side = (width * 0.52)
-                        .min(ui.available_height())
-                        .clamp(160.0, 620.0);
+                    let side = (width - 260.0).min(width * 0.52);
+                    let side = side.min(ui.available_height()).clamp(160.0, 620.0);
                     picture_ui(ui, session, view, &row, side);
                     ui.vertical(|ui| both_ui(ui, session, &view.pair, &row));
                 });

@@ -386,3 +386,54 @@ impl PlanDifference {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(label: Option<u32>, first: u32, second: Option<u32>) -> SampleRow {
+        let of = |class| SamplePrediction::certain(0, label, class);
+        SampleRow {
+            first: of(first),
+            second: second.map(of),
+        }
+    }
+
+    #[test]
+    fn a_sample_is_shown_by_the_filters_that_it_belongs_to() {
+        use Filter::{All, Changed, RightToWrong, StillWrong, WrongToRight};
+        for (row, expected) in [
+            (row(Some(1), 1, Some(2)), vec![All, RightToWrong, Changed]),
+            (row(Some(1), 2, Some(1)), vec![All, WrongToRight, Changed]),
+            (row(Some(1), 2, Some(2)), vec![All, StillWrong]),
+            (row(Some(1), 2, Some(3)), vec![All, StillWrong, Changed]),
+            (row(Some(1), 1, Some(1)), vec![All]),
+            (row(None, 1, Some(2)), vec![All, Changed]),
+            (row(Some(1), 2, None), vec![All]),
+        ] {
+            let filters = Filter::ALL
+                .into_iter()
+                .filter(|filter| filter.matches(&row));
+            assert_eq!(filters.collect::<Vec<_>>(), expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_cell_of_the_difference_holds_what_came_or_went() {
+        let cell = |table| Cell {
+            table,
+            label: 1,
+            predicted: 2,
+        };
+        for (row, expected) in [
+            (row(Some(1), 2, Some(2)), [true, true, false]),
+            (row(Some(1), 2, Some(3)), [true, false, true]),
+            (row(Some(1), 1, Some(2)), [false, true, true]),
+            (row(Some(0), 2, Some(2)), [false, false, false]),
+            (row(Some(1), 2, None), [true, false, false]),
+        ] {
+            let tables = [Table::First, Table::Second, Table::Difference];
+            assert_eq!(tables.map(|table| cell(table).matches(&row)), expected);
+        }
+    }
+}

@@ -12,6 +12,7 @@ use super::error::RunError;
 use super::executor::{Executor, Keep, LayerTap, PreparedPlan, RunOptions};
 use super::forward::run_batches;
 use super::metrics::{Classification, Comparison};
+use super::sample_predictions::Predictions;
 use super::slices::compare_values;
 use super::value::Value;
 use crate::jobs::CancelToken;
@@ -23,16 +24,19 @@ pub struct FloatReference {
     outputs: Vec<Arc<[Tensor]>>,
     /// Float accuracy.
     pub metrics: Classification,
+    /// What float predicts for each sample.
+    pub predictions: Predictions,
     /// Samples that were run.
     pub samples: usize,
 }
 
 impl FloatReference {
-    /// The counts so far without the outputs, cheap to hand around.
+    /// Counts and predictions so far without the outputs, cheap to hand around.
     pub fn counts(so_far: &Self) -> Self {
         Self {
             outputs: Vec::new(),
             metrics: so_far.metrics,
+            predictions: so_far.predictions.clone(),
             samples: so_far.samples,
         }
     }
@@ -67,6 +71,8 @@ pub struct Evaluation {
     pub plan: Classification,
     /// Plan against float.
     pub comparison: Comparison,
+    /// What the plan predicts for each sample.
+    pub predictions: Predictions,
     /// Errors in layer order.
     pub layers: Vec<LayerErrors>,
     /// Samples that the layer errors were measured on.
@@ -97,6 +103,8 @@ pub fn evaluate_float(
         if let Some(logits) = outputs.first() {
             reference.metrics.add(logits, &batch.labels)?;
         }
+        let output = outputs.first();
+        reference.predictions.add(batch, output, output)?;
         reference.samples += batch.len;
         reference.outputs.push(outputs.into());
         on_batch(&reference);
@@ -345,6 +353,7 @@ impl Evaluation {
             self.plan.add(plan, &batch.labels)?;
         }
         self.comparison.add(float, plan, batch.len)?;
+        self.predictions.add(batch, plan.first(), float.first())?;
         self.samples += batch.len;
         Ok(())
     }

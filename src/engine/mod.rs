@@ -16,6 +16,7 @@ mod ops;
 mod pieces;
 mod prediction;
 mod ranges;
+mod sample_predictions;
 mod sensitivity;
 mod slices;
 mod value;
@@ -36,6 +37,7 @@ pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
+pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
     LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
     sensitivity,

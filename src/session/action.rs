@@ -74,6 +74,16 @@ pub enum Action {
     Restore(usize),
     /// Give an evaluated plan a name.
     Rename(usize, String),
+    /// Keep an evaluated plan at the top of the history, or no longer.
+    Pin(usize, bool),
+    /// Take an evaluated plan out of the history.
+    Forget(usize),
+    /// Put the plan back that was taken out of the history last.
+    Recall,
+    /// Decode thumbnails of evaluation samples, the first of them first; see [`super::Session::thumbnail`].
+    WantThumbnails(Vec<usize>),
+    /// Decode evaluation samples in full, the first of them first; see [`super::Session::picture`].
+    WantPictures(Vec<usize>),
     /// Evaluate the current plan again.
     Evaluate,
     /// Run a sensitivity sweep.

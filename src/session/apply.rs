@@ -8,6 +8,7 @@ use super::error::SessionError;
 use super::files::{read_text, write_atomically};
 use super::messages::{Remedy, Severity};
 use super::open_data::{DataRequest, OpenData};
+use super::pictures::PictureSize;
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
 use super::session::{FileDone, Session};
 use super::work;
@@ -37,6 +38,11 @@ impl Session {
             Action::Redo => self.redo(),
             Action::Restore(index) => self.restore(index),
             Action::Rename(index, name) => self.rename(index, name),
+            Action::Pin(index, pinned) => self.pin(index, pinned),
+            Action::Forget(index) => self.forget(index),
+            Action::Recall => self.recall(),
+            Action::WantThumbnails(samples) => self.want_pictures(&samples, PictureSize::Small),
+            Action::WantPictures(samples) => self.want_pictures(&samples, PictureSize::Large),
             Action::Evaluate => self.evaluate_again(),
             Action::RunSensitivity(request) => self.run_sensitivity(request),
             Action::CancelJobs => self.cancel_jobs(),
@@ -138,6 +144,7 @@ impl Session {
             return;
         };
         let fingerprint = self.plan_fingerprint.clone();
+        self.history_changes.saving();
         self.jobs.files.start(&self.wake, move |_| {
             project.write(&path)?;
             Ok(FileDone::ProjectWritten(path, fingerprint))
@@ -181,12 +188,6 @@ impl Session {
     fn restore(&mut self, index: usize) {
         if let Some(entry) = self.history.get(index) {
             self.change_plan(entry.plan.clone());
-        }
-    }
-
-    fn rename(&mut self, index: usize, name: String) {
-        if let Some(entry) = self.history.get_mut(index) {
-            entry.name = name;
         }
     }
 

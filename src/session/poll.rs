@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::history::{HistoryEntry, describe};
+use super::history::{HistoryChanges, HistoryEntry, describe, now};
 use super::job_slot::Outcome;
 use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::plan_records::{PlanRecord, PlanRecords};
 use super::previews::previews;
 use super::project_file::{ProjectFile, StoredResult};
 use super::recent::Recent;
@@ -31,6 +32,7 @@ impl Session {
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
+        changed |= self.poll_pictures();
         self.advance();
         changed || before != self.running_jobs().len()
     }
@@ -67,6 +69,7 @@ impl Session {
         self.close_data();
         self.sensitivity = None;
         self.undo = UndoStack::default();
+        self.history_changes = HistoryChanges::default();
         self.saved = None;
         self.plan = plan;
         self.model = Some(Arc::clone(&model));
@@ -177,6 +180,9 @@ impl Session {
         self.ranges = None;
         self.result = None;
         self.history.clear();
+        self.forgotten = None;
+        self.records = PlanRecords::default();
+        self.forget_pictures();
         self.local_errors = None;
         self.sensitivity = None;
         self.forget_activations();
@@ -206,6 +212,7 @@ impl Session {
                     format!("Saved to {}", path.display()),
                 );
                 self.saved = Some((path, fingerprint));
+                self.history_changes.saved();
             }
             Err(error) => self.report("Files", &error, None::<Remedy>),
         }
@@ -318,12 +325,19 @@ impl Session {
                 name: describe(&self.plan, &cost),
                 fingerprint: result.plan.clone(),
                 plan: self.plan.clone(),
+                pinned: false,
+                measured_secs: now(),
                 cost,
                 samples: result.evaluation.samples,
                 metrics: result.evaluation.plan,
                 comparison: result.evaluation.comparison,
             });
         }
+        self.keep_record(PlanRecord {
+            plan: result.plan.clone(),
+            predictions: result.evaluation.predictions.clone(),
+            layers: result.evaluation.layers.clone(),
+        });
     }
 
     fn poll_sweeps(&mut self) -> bool {
@@ -526,6 +540,8 @@ fn history_entry(model: &OpenModel, stored: StoredResult, plan: Plan) -> History
         samples: stored.samples,
         metrics: stored.metrics(),
         comparison: stored.comparison(),
+        pinned: stored.pinned,
+        measured_secs: stored.measured_secs,
         name: stored.name,
         plan,
     }

@@ -59,6 +59,12 @@ pub struct StoredResult {
     pub data: Fingerprint,
     /// The plan.
     pub plan: PlanFile,
+    /// Whether it is kept at the top of the history.
+    #[serde(default)]
+    pub pinned: bool,
+    /// When it was measured, in seconds since 1970; 0 in older files.
+    #[serde(default)]
+    pub measured_secs: u64,
     /// Samples it was measured on.
     pub samples: usize,
     /// Samples with a label.
@@ -90,6 +96,8 @@ impl StoredResult {
             name: entry.name.clone(),
             data: data.clone(),
             plan,
+            pinned: entry.pinned,
+            measured_secs: entry.measured_secs,
             samples: entry.samples,
             labelled: entry.metrics.labelled,
             top1_hits: entry.metrics.top1_hits,

@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::error::SessionError;
-use super::history::HistoryEntry;
+use super::history::{HistoryChanges, HistoryEntry};
 use super::inspection::Inspection;
 use super::job_slot::{JobStatus, Slot};
 use super::memory::default_cache_bytes;
 use super::messages::{Message, Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::pictures::{DecodedPictures, Pictures};
+use super::plan_records::PlanRecords;
 use super::previews::Preview;
 use super::project_file::StoredResult;
 use super::recent::Recent;
@@ -69,6 +71,11 @@ pub struct Session {
     pub(super) cache: Arc<OnceLock<ActivationCache>>,
     pub(super) cache_bytes: usize,
     pub(super) history: Vec<HistoryEntry>,
+    pub(super) history_changes: HistoryChanges,
+    /// The entry that was taken out last, and where it was.
+    pub(super) forgotten: Option<(usize, HistoryEntry)>,
+    pub(super) records: PlanRecords,
+    pub(super) pictures: Pictures,
     pub(super) local_errors: Option<LocalErrors>,
     /// The plan whose schemes the local errors were measured with.
     pub(super) local_errors_plan: Plan,
@@ -114,6 +121,7 @@ pub(super) struct Jobs {
     pub(super) local_errors: Slot<LocalErrors, LocalErrors>,
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
     pub(super) inspection: Slot<(), Inspection>,
+    pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
     pub(super) previews: Slot<(), Vec<Preview>>,
     pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
@@ -143,6 +151,7 @@ impl Default for Jobs {
             local_errors: Slot::new("Local errors"),
             sensitivity: Slot::new("Sensitivity"),
             inspection: Slot::new("Inspecting layer"),
+            pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
             previews: Slot::new("Decoding samples"),
             recent: Slot::new("Looking for recent files"),
@@ -181,6 +190,10 @@ impl Session {
             cache: Arc::default(),
             cache_bytes: default_cache_bytes(),
             history: Vec::new(),
+            history_changes: HistoryChanges::default(),
+            forgotten: None,
+            records: PlanRecords::default(),
+            pictures: Pictures::default(),
             local_errors: None,
             sensitivity: None,
             inspection: None,
@@ -313,12 +326,14 @@ impl Session {
         self.saved.as_ref().map(|(path, _)| path)
     }
 
-    /// Whether the plan differs from the saved project, or was changed and never saved.
+    /// Whether the plan, or names and pins of the history, differ from the saved project, or were
+    /// changed and never saved.
     pub fn is_modified(&self) -> bool {
-        match &self.saved {
+        let plan = match &self.saved {
             Some((_, fingerprint)) => *fingerprint != self.plan_fingerprint,
             None => self.undo.can_undo(),
-        }
+        };
+        plan || self.history_changes.are_unsaved()
     }
 
     /// The jobs that run now, most urgent first.
@@ -345,6 +360,7 @@ impl Session {
             || self.jobs.inspection.is_running()
             || self.jobs.previews.is_running()
             || self.jobs.recent.is_running()
+            || self.jobs.pictures.is_running()
     }
 
     /// Widths of the local-error map and the default widths of a sweep.

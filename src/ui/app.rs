@@ -186,6 +186,9 @@ impl App {
         let mut commands = self.overlays_ui(ui);
         if self.palette.is_none() {
             self.views.graph.take_keys(ui);
+            if self.dock.is_in_front(Panel::Samples) {
+                self.views.samples.take_keys(ui);
+            }
         }
         self.bars_ui(ui, &mut actions, &mut commands);
         egui::CentralPanel::default()
@@ -291,6 +294,9 @@ impl App {
         });
         if reset {
             commands.push(Command::ResetLayout);
+        }
+        if let Some(panel) = views.take_request() {
+            dock.show(panel);
         }
     }
 }

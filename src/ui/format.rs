@@ -122,6 +122,24 @@ pub(crate) fn about(secs: f64) -> String {
     }
 }
 
+/// How long ago a moment was, in seconds since 1970: `5 min ago`; 0 is not known.
+pub(crate) fn time_ago(secs: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    match now {
+        Ok(now) if secs > 0 => ago(now.as_secs().saturating_sub(secs)),
+        _ => "at an unknown time".to_owned(),
+    }
+}
+
+fn ago(secs: u64) -> String {
+    match secs {
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", secs / 60),
+        3600..86_400 => format!("{} h ago", secs / 3600),
+        _ => format!("{} d ago", secs / 86_400),
+    }
+}
+
 /// A shape: `16×3×3×3`.
 pub(crate) fn shape(shape: &[usize]) -> String {
     let parts: Vec<String> = shape.iter().map(ToString::to_string).collect();
@@ -188,6 +206,18 @@ mod tests {
             (1e-5, "1.00e−5"),
         ] {
             assert_eq!(value(given), shown);
+        }
+    }
+
+    #[test]
+    fn the_past_is_told_in_one_unit() {
+        for (given, shown) in [
+            (5, "just now"),
+            (119, "1 min ago"),
+            (7200, "2 h ago"),
+            (180_000, "2 d ago"),
+        ] {
+            assert_eq!(ago(given), shown);
         }
     }
 

@@ -7,6 +7,7 @@
 mod app;
 mod carry_out;
 mod commands;
+mod compare;
 mod dialogs;
 mod dock;
 mod format;
@@ -17,6 +18,7 @@ mod looks;
 mod palette;
 mod panel;
 mod panels;
+mod samples;
 mod shortcuts;
 mod theme;
 mod views;

@@ -58,6 +58,12 @@ panels! {
     /// The network as a picture.
     Graph: "Graph", Centre,
         "Drag to move, turn the wheel to zoom, click a node to select its layer everywhere, double click to look at it closely";
+    /// Pictures with their predictions.
+    Samples: "Samples", Centre,
+        "The pictures as the network sees them. Choose those that the plan gets wrong, and click one to see both predictions";
+    /// Two plans layer by layer.
+    Compare: "Compare", Centre,
+        "Choose two plans that were measured: their widths and errors layer by layer, and the samples that differ";
     /// Which operators are quantized.
     Coverage: "Coverage", Centre,
         "What the plan can quantize in this model, what stays in float, and why";

@@ -212,6 +212,17 @@ pub(crate) fn scale_color(share: f64) -> Color32 {
     SCALE[below].lerp_to_gamma(SCALE[below + 1], (position - below as f64) as f32)
 }
 
+/// Colour of a change in `-1.0..=1.0`: less in one hue, more in another, none in neither.
+pub(crate) fn difference_color(palette: &Palette, share: f64) -> Color32 {
+    let [more, less, ..] = palette.series;
+    if share == 0.0 {
+        return palette.empty_cell;
+    }
+    let hue = if share > 0.0 { more } else { less };
+    let strength = 0.3 + 0.7 * share.abs().min(1.0);
+    palette.empty_cell.lerp_to_gamma(hue, strength as f32)
+}
+
 /// Colour of a width: dark for few bits, light for many; `None` for float, which has no place on the scale.
 pub(crate) fn width_color(format: NumberFormat) -> Option<Color32> {
     match format {

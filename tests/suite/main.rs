@@ -22,5 +22,6 @@ mod graph;
 #[cfg(target_os = "linux")]
 mod loading;
 mod reuse;
+mod samples_window;
 mod window;
 mod workflow;

@@ -21,6 +21,16 @@ pub(crate) fn window(theme: egui::Theme) -> Window {
     window_of(Harness::builder(), [1280.0, 800.0], theme)
 }
 
+/// A window that holds many thumbnails.
+pub(crate) fn tall_window(theme: egui::Theme) -> Window {
+    window_of(Harness::builder(), [1600.0, 1800.0], theme)
+}
+
+pub(crate) fn apply(window: &mut Window, action: Action) {
+    window.state_mut().as_mut().unwrap().apply(action);
+    window.step();
+}
+
 pub(crate) fn window_of(
     builder: HarnessBuilder<Option<App>>,
     size: [f32; 2],
@@ -79,7 +89,7 @@ pub(crate) fn open_sample(window: &mut Window) {
     wait_until(window, "the first result", measured);
 }
 
-fn measured(session: &Session) -> bool {
+pub(crate) fn measured(session: &Session) -> bool {
     session.result().is_some_and(|result| result.finished)
 }
 

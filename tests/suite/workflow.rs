@@ -205,6 +205,8 @@ fn a_project_brings_back_plan_and_history() {
     let mut session = open_sample();
     session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
     wait_for_result(&mut session);
+    session.apply(Action::Rename(0, "all eight".to_owned()));
+    session.apply(Action::Pin(0, true));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signs.qscope");
     session.apply(Action::SaveProject(path.clone()));
@@ -212,15 +214,77 @@ fn a_project_brings_back_plan_and_history() {
         session.project_path().is_some()
     });
     assert!(!session.is_modified());
+    session.apply(Action::Pin(1, true));
+    assert!(session.is_modified(), "a pin is worth saving");
+    session.apply(Action::Pin(1, false));
     let (plan, history) = (session.plan().clone(), session.history().to_vec());
 
     let mut again = crate::common::session();
-    again.apply(Action::OpenProject(path));
+    again.apply(Action::OpenProject(path.clone()));
     wait_until(&mut again, "the history", |session| {
         session.history().len() == 2
     });
     assert_eq!(again.plan(), &plan);
     assert_eq!(again.history(), history);
+    assert_eq!(again.history()[0].name, "all eight");
+
+    // A file from before there were pins.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut project: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for entry in project["history"].as_array_mut().unwrap() {
+        let entry = entry.as_object_mut().unwrap();
+        entry.remove("pinned").unwrap();
+        entry.remove("measured_secs").unwrap();
+    }
+    std::fs::write(&path, project.to_string()).unwrap();
+    let mut old = crate::common::session();
+    old.apply(Action::OpenProject(path));
+    wait_until(&mut old, "the old history", |session| {
+        session.history().len() == 2
+    });
+    assert!(old.history().iter().all(|entry| !entry.pinned));
+}
+
+#[test]
+fn a_pinned_plan_stays_and_a_deleted_one_comes_back() {
+    let mut session = open_sample();
+    session.apply(Action::Pin(0, true));
+    session.apply(Action::Forget(0));
+    assert_eq!(session.history().len(), 1);
+    session.apply(Action::Pin(0, false));
+    session.apply(Action::Forget(0));
+    assert!(session.history().is_empty());
+    session.apply(Action::Recall);
+    session.apply(Action::Recall);
+    assert_eq!(session.history().len(), 1);
+    assert!(session.record(session.plan_fingerprint()).is_some());
+}
+
+#[test]
+fn predictions_belong_to_the_current_plan_and_agree_with_its_counts() {
+    let mut session = open_sample();
+    let evaluation = &session.result().unwrap().evaluation;
+    let right = evaluation.predictions.iter();
+    let right = right.filter(|row| row.is_right() == Some(true)).count();
+    assert_eq!(right as u64, evaluation.plan.top1_hits);
+    let (float, _) = session.float().unwrap();
+    let pairs = float.predictions.iter().zip(evaluation.predictions.iter());
+    let class = |row: &quantscope::engine::SamplePrediction| row.best().unwrap().class;
+    let agreements = pairs.filter(|(a, b)| a.sample == b.sample && class(a) == class(b));
+    assert_eq!(agreements.count() as u64, evaluation.comparison.agreements);
+    session.apply(Action::ApplyPreset(Preset::by_name("W4A8").unwrap()));
+    assert!(
+        session.result().is_none(),
+        "nothing of the old plan is shown"
+    );
+    wait_for_result(&mut session);
+    assert_eq!(
+        session
+            .record(session.plan_fingerprint())
+            .unwrap()
+            .predictions,
+        session.result().unwrap().evaluation.predictions
+    );
 }
 
 #[test]

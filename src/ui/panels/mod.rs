@@ -3,6 +3,7 @@
 mod cards;
 mod coverage;
 mod heat_map;
+mod history_plot;
 mod inspector;
 mod inspector_plots;
 mod layer_keys;
@@ -26,7 +27,7 @@ mod width_menu;
 
 pub(crate) use coverage::{CoverageView, coverage_ui};
 pub(crate) use inspector::{InspectorView, inspector_ui};
-pub(crate) use layer_order::local_sqnr_db;
+pub(crate) use layer_order::{local_error_db, local_sqnr_db};
 pub(crate) use layer_table::{LayerTableView, layer_table_ui};
 pub(crate) use log::log_ui;
 pub(crate) use menus::{MenuLooks, menu_bar_ui};

@@ -3,9 +3,11 @@
 use egui::ScrollArea;
 
 use super::cards::cards_ui;
-use super::overview_history::{history_plot_ui, history_table_ui};
+use super::history_plot::{HistoryAxis, history_plot_ui};
+use super::overview_history::history_table_ui;
 use super::overview_plots::{Curve, ErrorSeries, layer_errors_ui, running_accuracy_ui};
 use super::preprocess_card::{PreprocessCard, preprocess_card_ui};
+use crate::plan::Fingerprint;
 use crate::session::{Action, Session};
 use crate::ui::commands::Command;
 use crate::ui::theme;
@@ -19,8 +21,11 @@ pub(crate) struct OverviewView {
     curve: Curve,
     errors: ErrorSeries,
     pub(crate) preprocess: PreprocessCard,
-    /// The entry of the history whose name is edited.
-    pub(super) renaming: Option<(usize, String)>,
+    pub(super) history_axis: HistoryAxis,
+    /// The plan of the history whose name is edited.
+    pub(super) renaming: Option<(Fingerprint, String)>,
+    /// Two plans that the Compare tab is asked to show.
+    pub(crate) plans_to_compare: Option<(Fingerprint, Fingerprint)>,
 }
 
 /// The overview.
@@ -56,14 +61,14 @@ pub(crate) fn overview_ui(
                 ui.columns(2, |columns| {
                     if let [left, right] = columns {
                         running_accuracy_ui(left, session, &view.curve);
-                        history_plot_ui(right, session, actions);
+                        history_plot_ui(right, session, &mut view.history_axis, actions);
                     }
                 });
                 layer_errors_ui(ui, session, &view.errors, actions);
             } else {
                 running_accuracy_ui(ui, session, &view.curve);
                 layer_errors_ui(ui, session, &view.errors, actions);
-                history_plot_ui(ui, session, actions);
+                history_plot_ui(ui, session, &mut view.history_axis, actions);
             }
             history_table_ui(ui, session, view, actions);
         });

@@ -1,141 +1,27 @@
-//! The plans that were measured: a plot of size against accuracy, and a table to go back to them.
+//! The table of measured plans: names, pins, and ways to go back, compare and delete.
 
-use egui::{Button, Label, RichText};
+use egui::{Align, Button, Label, Layout, RichText};
 use egui_extras::{Column, TableBuilder, TableRow};
-use egui_plot::{HLine, HoverPosition, LineStyle, MarkerShape, Points};
 
 use super::overview::OverviewView;
-use super::overview_plots::plot;
-use super::plot_axes::legend_ui;
 use crate::session::{Action, HistoryEntry, Session};
 use crate::ui::{format, theme};
 
-/// Screen distance in points within which a click hits a plan.
-const HIT_DISTANCE: f32 = 12.0;
-
-/// Accuracy in percent, or agreement or SQNR where there are no labels.
-fn quality(entry: &HistoryEntry) -> Option<f64> {
-    let percent = |share: f64| 100.0 * share;
-    entry
-        .metrics
-        .top1()
-        .map(percent)
-        .or_else(|| entry.comparison.agreement().map(percent))
-        .or_else(|| entry.comparison.sqnr_db().filter(|db| db.is_finite()))
-}
-
-fn quality_label(session: &Session) -> &'static str {
-    match session.history().first() {
-        Some(entry) if entry.metrics.top1().is_some() => "top-1 in %",
-        Some(entry) if entry.comparison.agreement().is_some() => "agreement in %",
-        Some(_) => "SQNR in dB",
-        None => "top-1 in %",
-    }
-}
-
-/// Size against accuracy of every measured plan; a click goes back to one.
-pub(super) fn history_plot_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    let palette = theme::palette(ui);
-    ui.horizontal_wrapped(|ui| {
-        ui.strong("Measured plans");
-        let [plan, float, _, current, _] = palette.series;
-        legend_ui(
-            ui,
-            &[("measured", plan), ("current", current), ("float", float)],
-        );
-    });
-    let history = session.history();
-    if history.is_empty() {
-        ui.label("Every plan that is measured to the end becomes a point here");
-        return;
-    }
-    let current = session.plan_fingerprint();
-    let is_current = |entry: &&HistoryEntry| entry.fingerprint == *current;
-    let point =
-        |entry: &HistoryEntry| Some([entry.cost.size_bytes as f64 / 1024.0, quality(entry)?]);
-    let others: Vec<[f64; 2]> = history
-        .iter()
-        .filter(|e| !is_current(e))
-        .filter_map(point)
-        .collect();
-    let here: Vec<[f64; 2]> = history
-        .iter()
-        .filter(is_current)
-        .filter_map(point)
-        .collect();
-    let names: Vec<(String, [f64; 2])> = history
-        .iter()
-        .filter_map(|entry| Some((entry.name.clone(), point(entry)?)))
-        .collect();
-    let float = session
-        .float()
-        .and_then(|(reference, _)| reference.metrics.top1());
-    let clicked = plot(ui, "measured plans")
-        .x_axis_label("size in KiB")
-        .y_axis_label(quality_label(session))
-        .label_formatter(move |position| match position {
-            HoverPosition::NearDataPoint { position, .. } => {
-                let (name, [size, quality]) = names
-                    .iter()
-                    .find(|(_, [size, quality])| *size == position.x && *quality == position.y)?;
-                Some(format!(
-                    "{name}\n{size:.1} KiB, {quality:.2}\nclick to go back to it"
-                ))
-            }
-            HoverPosition::Elsewhere { .. } => None,
-        })
-        .show(ui, move |plot| {
-            let [plan, float_color, _, current, _] = palette.series;
-            if let Some(float) = float {
-                plot.hline(
-                    HLine::new("float", float * 100.0)
-                        .color(float_color)
-                        .style(LineStyle::dashed_loose()),
-                );
-            }
-            plot.points(Points::new("measured", others).color(plan).radius(4.0));
-            plot.points(
-                Points::new("current", here)
-                    .color(current)
-                    .shape(MarkerShape::Diamond)
-                    .radius(7.0),
-            );
-            let position = plot
-                .response()
-                .clicked()
-                .then(|| plot.response().interact_pointer_pos())??;
-            Some((position, *plot.transform()))
-        })
-        .inner;
-    if let Some((position, transform)) = clicked {
-        let distance = |entry: &HistoryEntry| {
-            let [x, y] = point(entry)?;
-            let on_screen = transform.position_from_point(&egui_plot::PlotPoint::new(x, y));
-            Some(on_screen.distance(position))
-        };
-        let hit = (0..)
-            .zip(history)
-            .filter_map(|(index, entry)| Some((index, distance(entry)?)))
-            .filter(|(_, distance)| *distance <= HIT_DISTANCE)
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((index, _)) = hit {
-            actions.push(Action::Restore(index));
-        }
-    }
-}
-
-/// The table of measured plans, newest first.
+/// The table of measured plans: pinned ones first, then the newest.
 pub(super) fn history_table_ui(
     ui: &mut egui::Ui,
     session: &Session,
     view: &mut OverviewView,
     actions: &mut Vec<Action>,
 ) {
+    forgotten_ui(ui, session, actions);
     let history = session.history();
     if history.is_empty() {
         return;
     }
     ui.add_space(6.0);
+    let mut order: Vec<usize> = (0..history.len()).rev().collect();
+    order.sort_by_key(|index| history.get(*index).is_none_or(|entry| !entry.pinned));
     let columns = [
         ("Size", 76.0),
         ("Top-1", 68.0),
@@ -150,8 +36,9 @@ pub(super) fn history_table_ui(
                 .id_salt("history")
                 .striped(true)
                 .vscroll(false)
-                .column(Column::initial(92.0).at_least(60.0).clip(true))
-                .column(Column::exact(70.0));
+                .cell_layout(Layout::left_to_right(Align::Center))
+                .column(Column::initial(120.0).at_least(60.0).clip(true))
+                .column(Column::exact(132.0));
             for (_, width) in columns {
                 table = table.column(Column::exact(width));
             }
@@ -168,97 +55,183 @@ pub(super) fn history_table_ui(
                     }
                 })
                 .body(|body| {
-                    body.rows(theme::ROW_HEIGHT + 4.0, history.len(), |mut row| {
-                        let index = history.len() - 1 - row.index();
+                    body.rows(theme::ROW_HEIGHT + 4.0, order.len(), |mut row| {
+                        let index = order.get(row.index()).copied().unwrap_or(0);
                         if let Some(entry) = history.get(index) {
-                            entry_ui(&mut row, session, view, index, entry, actions);
+                            let entry = EntryRow {
+                                session,
+                                index,
+                                entry,
+                            };
+                            entry.show_ui(&mut row, view, actions);
                         }
                     });
                 });
         });
 }
 
-fn entry_ui(
-    row: &mut TableRow<'_, '_>,
-    session: &Session,
-    view: &mut OverviewView,
-    index: usize,
-    entry: &HistoryEntry,
-    actions: &mut Vec<Action>,
-) {
-    let is_current = entry.fingerprint == *session.plan_fingerprint();
-    row.set_selected(is_current);
-    row.col(|ui| name_ui(ui, view, index, entry, actions));
-    row.col(|ui| {
-        if is_current {
-            ui.label(RichText::new("current").color(theme::palette(ui).accent));
-        } else {
-            let button = ui
-                .push_id(index, |ui| ui.add(Button::new("Restore").small()))
-                .inner
-                .on_hover_text("Go back to this plan; can be undone")
-                .accessible_name(format!("Restore {}", entry.name));
-            if button.clicked() {
-                actions.push(Action::Restore(index));
-            }
+/// The plan that was deleted last can be brought back.
+fn forgotten_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    let Some(entry) = session.forgotten() else {
+        return;
+    };
+    ui.horizontal_wrapped(|ui| {
+        ui.label(format!("{} was deleted from the history", entry.name));
+        if ui.button("Bring it back").clicked() {
+            actions.push(Action::Recall);
         }
     });
-    let dash = || "–".to_owned();
-    let float = session
-        .float()
-        .and_then(|(reference, _)| reference.metrics.top1());
-    let difference = entry
-        .metrics
-        .top1()
-        .zip(float)
-        .map(|(plan, float)| plan - float);
-    let cells = [
-        format::bytes(entry.cost.size_bytes),
-        entry.metrics.top1().map_or_else(dash, format::percent),
-        difference.map_or_else(dash, format::points),
-        entry
-            .comparison
-            .agreement()
-            .map_or_else(dash, format::percent),
-        entry.comparison.sqnr_db().map_or_else(dash, format::db),
-    ];
-    for text in cells {
-        row.col(|ui| {
-            ui.label(text);
-        });
-    }
 }
 
-/// The name; a double click edits it.
-fn name_ui(
-    ui: &mut egui::Ui,
-    view: &mut OverviewView,
+/// One plan of the table.
+struct EntryRow<'a> {
+    session: &'a Session,
     index: usize,
-    entry: &HistoryEntry,
-    actions: &mut Vec<Action>,
-) {
-    match &mut view.renaming {
-        Some((edited, text)) if *edited == index => {
-            let response = ui
-                .text_edit_singleline(text)
-                .accessible_name(format!("Name of {}", entry.name));
-            response.request_focus();
-            if response.lost_focus() || ui.input(|input| input.key_pressed(egui::Key::Enter)) {
-                let name = text.trim().to_owned();
-                view.renaming = None;
-                if !name.is_empty() {
-                    actions.push(Action::Rename(index, name));
+    entry: &'a HistoryEntry,
+}
+
+impl EntryRow<'_> {
+    fn is_current(&self) -> bool {
+        self.entry.fingerprint == *self.session.plan_fingerprint()
+    }
+
+    fn show_ui(
+        &self,
+        row: &mut TableRow<'_, '_>,
+        view: &mut OverviewView,
+        actions: &mut Vec<Action>,
+    ) {
+        row.set_selected(self.is_current());
+        row.col(|ui| self.name_ui(ui, view, actions));
+        row.col(|ui| {
+            ui.push_id(self.entry.fingerprint.short(), |ui| {
+                self.restore_ui(ui, actions);
+                self.menu_ui(ui, view, actions);
+            });
+        });
+        let entry = self.entry;
+        let dash = || "–".to_owned();
+        let float = self
+            .session
+            .float()
+            .and_then(|(reference, _)| reference.metrics.top1());
+        let difference = entry
+            .metrics
+            .top1()
+            .zip(float)
+            .map(|(plan, float)| plan - float);
+        let cells = [
+            format::bytes(entry.cost.size_bytes),
+            entry.metrics.top1().map_or_else(dash, format::percent),
+            difference.map_or_else(dash, format::points),
+            entry
+                .comparison
+                .agreement()
+                .map_or_else(dash, format::percent),
+            entry.comparison.sqnr_db().map_or_else(dash, format::db),
+        ];
+        for text in cells {
+            row.col(|ui| {
+                ui.label(text);
+            });
+        }
+    }
+
+    fn restore_ui(&self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+        let size = egui::vec2(64.0, 18.0);
+        if self.is_current() {
+            let text = RichText::new("current").color(theme::palette(ui).accent);
+            ui.add_sized(size, Label::new(text));
+            return;
+        }
+        let button = ui
+            .add_sized(size, Button::new("Restore").small())
+            .on_hover_text("Go back to this plan; can be undone")
+            .accessible_name(format!("Restore {}", self.entry.name));
+        if button.clicked() {
+            actions.push(Action::Restore(self.index));
+        }
+    }
+
+    /// All that can be done with the plan.
+    fn menu_ui(&self, ui: &mut egui::Ui, view: &mut OverviewView, actions: &mut Vec<Action>) {
+        let entry = self.entry;
+        let pin = if entry.pinned { "Unpin" } else { "Pin" };
+        let menu = ui.menu_button("More", |ui| {
+            if ui.button("Rename…").clicked() {
+                view.renaming = Some((entry.fingerprint.clone(), entry.name.clone()));
+            }
+            let hover = "Pinned plans stand first, are named in the plot, and cannot be deleted";
+            if ui.button(pin).on_hover_text(hover).clicked() {
+                actions.push(Action::Pin(self.index, !entry.pinned));
+            }
+            let compare = ui
+                .add_enabled(
+                    !self.is_current() && self.current_is_measured(),
+                    Button::new("Compare with current"),
+                )
+                .on_disabled_hover_text(if self.is_current() {
+                    "This is the current plan: choose another row"
+                } else {
+                    "The current plan is not measured to the end yet"
+                });
+            if compare.clicked() {
+                let current = self.session.plan_fingerprint().clone();
+                view.plans_to_compare = Some((entry.fingerprint.clone(), current));
+            }
+            let delete = ui
+                .add_enabled(!entry.pinned, Button::new("Delete"))
+                .on_hover_text("Take the plan out of the history; it can be brought back")
+                .on_disabled_hover_text("Pinned plans stay: unpin it first");
+            if delete.clicked() {
+                actions.push(Action::Forget(self.index));
+            }
+        });
+        menu.response
+            .accessible_name(format!("More for {}", entry.name));
+    }
+
+    fn current_is_measured(&self) -> bool {
+        let current = self.session.plan_fingerprint();
+        let mut history = self.session.history().iter();
+        history.any(|entry| entry.fingerprint == *current)
+    }
+
+    /// The name; a double click edits it.
+    fn name_ui(&self, ui: &mut egui::Ui, view: &mut OverviewView, actions: &mut Vec<Action>) {
+        let entry = self.entry;
+        match &mut view.renaming {
+            Some((edited, text)) if *edited == entry.fingerprint => {
+                let response = ui
+                    .text_edit_singleline(text)
+                    .accessible_name(format!("Name of {}", entry.name));
+                if response.lost_focus() {
+                    let name = text.trim().to_owned();
+                    let given_up = ui.input(|input| input.key_pressed(egui::Key::Escape));
+                    view.renaming = None;
+                    if !name.is_empty() && !given_up {
+                        actions.push(Action::Rename(self.index, name));
+                    }
+                } else {
+                    response.request_focus();
                 }
             }
-        }
-        _ => {
-            let label = Label::new(entry.name.as_str())
-                .truncate()
-                .selectable(false)
-                .sense(egui::Sense::click());
-            let response = ui.add(label).on_hover_text("Double-click to rename");
-            if response.double_clicked() {
-                view.renaming = Some((index, entry.name.clone()));
+            _ => {
+                if entry.pinned {
+                    let text = RichText::new("pinned").small();
+                    ui.label(text.color(theme::palette(ui).accent));
+                }
+                let label = Label::new(entry.name.as_str())
+                    .truncate()
+                    .selectable(false)
+                    .sense(egui::Sense::click());
+                let when = format::time_ago(entry.measured_secs);
+                let response = ui
+                    .add(label)
+                    .on_hover_text(format!("Measured {when}. Double-click to rename"));
+                if response.double_clicked() {
+                    view.renaming = Some((entry.fingerprint.clone(), entry.name.clone()));
+                }
             }
         }
     }

@@ -124,6 +124,8 @@ fn graph_whole_residual(bencher: Bencher<'_, '_>, layers: usize) {
     let mut window = Window::measured(layers);
     window.app.apply(Action::CancelJobs);
     window.click("Graph");
+    // Large pictures are made in the background.
+    window.settle();
     window.press_over_the_graph(Key::Num0);
     window.settle();
     bencher.bench_local(|| window.frame(Vec::new()));

@@ -117,7 +117,7 @@ pub fn concat_blocked(images: &[(&Tensor, usize)]) -> Result<Tensor> {
     let (blocks, pixels) = (channels.div_ceil(BLOCK), height * width);
     let shape = [batch, blocks, height, width, BLOCK];
     let y = written(checked_len(&shape)?, |y| {
-        if channels % BLOCK > 0 {
+        if !channels.is_multiple_of(BLOCK) {
             y.fill(MaybeUninit::new(0.0));
         }
         let mut at = 0;

@@ -80,33 +80,36 @@ fn weight_transform() -> [[f64; 3]; SPAN] {
     ]
 }
 
+/// `G g Gᵀ`.
+fn transformed(kernel: [[f64; 3]; 3]) -> [[f32; SPAN]; SPAN] {
+    let g = weight_transform();
+    g.map(|left| {
+        let row = [0, 1, 2].map(|j| (0..3).map(|i| left[i] * kernel[i][j]).sum::<f64>());
+        g.map(|right| row.iter().zip(right).map(|(r, g)| r * g).sum::<f64>() as f32)
+    })
+}
+
 impl WinogradWeights {
     /// From rows `[output blocks, input blocks, 9, channels of the block, 16]`.
     pub(super) fn new(rows: &[Pixel], [blocks, inputs]: [usize; 2]) -> Self {
-        let g = weight_transform();
-        let mut transformed = vec![[0.0; BLOCK]; POINTS * blocks * inputs];
+        let mut weights = vec![[0.0; BLOCK]; POINTS * blocks * inputs];
         for block in 0..blocks {
             let own = &rows[block * inputs * 9..][..inputs * 9];
             for input in 0..inputs {
                 let first = input / BLOCK * BLOCK;
                 let channels = BLOCK.min(inputs - first);
-                let row = |element: usize| &own[first * 9 + element * channels + input - first];
-                for lane in 0..BLOCK {
-                    let element = |i: usize, j: usize| f64::from(row(i * 3 + j)[lane]);
-                    let columns = g.map(|g| {
-                        [0, 1, 2].map(|j| (0..3).map(|i| g[i] * element(i, j)).sum::<f64>())
-                    });
-                    for (i, column) in columns.iter().enumerate() {
-                        for (j, g) in g.iter().enumerate() {
-                            let sum: f64 = column.iter().zip(g).map(|(c, g)| c * g).sum();
-                            let at = ((i * SPAN + j) * blocks + block) * inputs + input;
-                            transformed[at][lane] = sum as f32;
-                        }
-                    }
+                let element = |place: usize| &own[first * 9 + place * channels + input - first];
+                let lanes: [_; BLOCK] = std::array::from_fn(|lane| {
+                    let at = |i: usize, j: usize| f64::from(element(i * 3 + j)[lane]);
+                    transformed([0, 1, 2].map(|i| [0, 1, 2].map(|j| at(i, j))))
+                });
+                for point in 0..POINTS {
+                    weights[(point * blocks + block) * inputs + input] =
+                        lanes.map(|lane| lane[point / SPAN][point % SPAN]);
                 }
             }
         }
-        Self(transformed)
+        Self(weights)
     }
 }
 

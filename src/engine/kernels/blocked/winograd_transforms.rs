@@ -54,8 +54,7 @@ impl SimdOp for TransformInputs<'_> {
             for (index, place) in self.places.iter().enumerate() {
                 let from = &self.pixels[block * self.block_pixels + place.start..]
                     [..(SPAN - 1) * self.row_pixels + SPAN];
-                let to =
-                    &mut self.output[block * tiles + index..][..(POINTS - 1) * point_pixels + 1];
+                let to = &mut self.output[block * tiles + index..][..=(POINTS - 1) * point_pixels];
                 for register in (0..BLOCK).step_by(ops.len()) {
                     let mut rows = [[ops.zero(); SPAN]; SPAN];
                     for (row, from) in rows.iter_mut().zip(from.chunks(self.row_pixels)) {
@@ -129,7 +128,7 @@ impl SimdOp for TransformOutputs<'_, '_> {
     fn eval<I: Isa>(self, isa: I) {
         let ops = isa.f32();
         for (index, place) in self.places.iter().enumerate() {
-            let sums = &self.sums[index..][..(POINTS - 1) * self.point_pixels + 1];
+            let sums = &self.sums[index..][..=(POINTS - 1) * self.point_pixels];
             let unit = &mut self.units[place.unit];
             let columns = TILE.min(self.width - place.column);
             let rows = TILE.min(unit.rows.len() - place.row);

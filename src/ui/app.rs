@@ -128,6 +128,7 @@ impl App {
     /// Takes in results, dropped files and answers of dialogs; draws nothing.
     pub fn logic(&mut self, ctx: &egui::Context) {
         self.session.poll();
+        self.overview.follow(&self.session);
         self.take_dropped_files(ctx);
         match self.dialogs.poll() {
             Some(Answer::Chosen(kind, path)) => {

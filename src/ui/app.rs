@@ -148,6 +148,7 @@ impl App {
     /// Takes in results, dropped files and answers of dialogs; draws nothing.
     pub fn logic(&mut self, ctx: &egui::Context) {
         self.session.poll();
+        self.views.overview.follow(&self.session);
         self.take_dropped_files(ctx);
         match self.dialogs.poll() {
             Some(Answer::Chosen(kind, path)) => {
@@ -186,9 +187,6 @@ impl App {
         let mut commands = self.overlays_ui(ui);
         if self.palette.is_none() {
             self.views.graph.take_keys(ui);
-            if self.dock.is_in_front(Panel::Samples) {
-                self.views.samples.take_keys(ui);
-            }
         }
         self.bars_ui(ui, &mut actions, &mut commands);
         egui::CentralPanel::default()
@@ -222,6 +220,9 @@ impl App {
                 ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape));
             self.shortcuts_shown = !escape;
             shortcuts_ui(ui.ctx(), &mut self.shortcuts_shown);
+        }
+        if self.dock.is_in_front(Panel::Samples) {
+            self.views.samples.take_keys(ui);
         }
         // A key that ends editing has done so before the frame begins.
         Command::pressed(ui, self.editing || ui.ctx().text_edit_focused())

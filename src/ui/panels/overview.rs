@@ -28,6 +28,13 @@ pub(crate) struct OverviewView {
     pub(crate) plans_to_compare: Option<(Fingerprint, Fingerprint)>,
 }
 
+impl OverviewView {
+    /// Takes in the next point of the running evaluation; needed also while another tab is shown.
+    pub(crate) fn follow(&mut self, session: &Session) {
+        self.curve.follow(session);
+    }
+}
+
 /// The overview.
 pub(crate) fn overview_ui(
     ui: &mut egui::Ui,
@@ -36,7 +43,7 @@ pub(crate) fn overview_ui(
     actions: &mut Vec<Action>,
     commands: &mut Vec<Command>,
 ) {
-    view.curve.follow(session);
+    view.follow(session);
     view.errors.follow(session);
     ScrollArea::vertical()
         .id_salt("overview")

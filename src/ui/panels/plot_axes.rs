@@ -73,9 +73,10 @@ fn round_step(span: f64, lines: f64) -> Option<f64> {
     }
     let power = 10f64.powf(rough.log10().floor());
     let factor = match rough / power {
-        share if share < 1.5 => 1.0,
-        share if share < 3.5 => 2.0,
-        share if share < 7.5 => 5.0,
+        // Never more than seven lines: closer ones lose their numbers in a low plot.
+        share if share < 1.42 => 1.0,
+        share if share < 2.84 => 2.0,
+        share if share < 7.1 => 5.0,
         _ => 10.0,
     };
     Some(factor * power)
@@ -93,6 +94,7 @@ mod tests {
             (7.0, 1.0),
             (0.3, 0.05),
             (49.0, 10.0),
+            (15.6, 5.0),
         ] {
             let step = round_step(span, LINES).unwrap();
             assert!((step - expected).abs() < 1e-9 * expected, "{span}: {step}");

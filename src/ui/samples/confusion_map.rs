@@ -19,7 +19,7 @@ const NAMES: f32 = 118.0;
 /// Height of the names of the columns.
 const HEADER: f32 = 96.0;
 /// Least side of a cell.
-const LEAST_CELL: f32 = 22.0;
+const LEAST_CELL: f32 = 17.0;
 
 /// Choice of the matrix, and its map; a click on a cell shows its samples.
 pub(super) fn confusion_ui(ui: &mut egui::Ui, session: &Session, view: &mut SamplesView) {
@@ -197,7 +197,7 @@ impl Map<'_> {
             rect.center(),
             Align2::CENTER_CENTER,
             &text,
-            FontId::proportional(11.5),
+            FontId::proportional(if rect.width() < 22.0 { 9.5 } else { 11.5 }),
             theme::text_on(ground),
         );
         let id = ui.unique_id().with((label, predicted));
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn only_cells_beside_the_names_are_in_view() {
         let geometry = Geometry::new(600.0, 100);
-        let part = Rect::from_min_size(pos2(220.0, 440.0), vec2(NAMES + 110.0, HEADER + 66.0));
+        let part = Rect::from_min_size(pos2(170.0, 340.0), vec2(NAMES + 85.0, HEADER + 51.0));
         let (rows, columns) = geometry.in_view(part);
         assert_eq!((rows, columns), (20..23, 10..15));
         for (row, column) in [(20, 10), (22, 14)] {

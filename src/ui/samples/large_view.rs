@@ -9,7 +9,7 @@ use super::rows::{Pair, SampleRow};
 use super::{LargeView, SamplesView};
 use crate::engine::SamplePrediction;
 use crate::session::{Action, Session};
-use crate::ui::theme;
+use crate::ui::{format, theme};
 
 /// Width from which the bars stand beside the picture.
 const SIDE_BY_SIDE: f32 = 420.0;
@@ -218,7 +218,7 @@ impl Bar {
         let palette = theme::palette(ui);
         let width = ui.available_width().min(420.0);
         let (rect, response) = ui.allocate_exact_size(vec2(width, BAR), Sense::hover());
-        let percent = format!("{:.2} %", 100.0 * self.probability);
+        let percent = format::small_percent(f64::from(self.probability));
         let label = if self.is_label { ", the label" } else { "" };
         let text = format!("{}: {} {percent}{label}", self.owner, self.name);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &text));

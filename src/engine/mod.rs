@@ -11,6 +11,7 @@ mod followers;
 mod forward;
 pub mod kernels;
 mod layer_weights;
+mod local_error;
 mod metrics;
 mod ops;
 mod pieces;
@@ -19,6 +20,7 @@ mod ranges;
 mod sensitivity;
 mod slices;
 mod value;
+mod weight_changes;
 
 pub use activation_cache::ActivationCache;
 pub use activations::Activations;
@@ -32,13 +34,13 @@ pub use executor::{
 };
 pub use forward::{forward, run_batches};
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
+pub use local_error::{LocalErrors, local_errors};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
 pub use sensitivity::{
-    LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
-    sensitivity,
+    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,
 };
 pub use slices::{compare, compare_values, with_f32};
 pub use value::Value;

@@ -1,0 +1,524 @@
+//! Sums of products of what the windows of a convolution read.
+//!
+//! A change `d` of the weight changes the output by `d` times the windows of the input, so that
+//!
+//! ```text
+//! Σ (change of the output)² = Σ_m d[m]ᵀ G d[m] = ⟨G, Σ_m d[m] d[m]ᵀ⟩    with G = Σ windows window windowᵀ
+//! ```
+//! The matrix `G` of the input serves all changes and all output channels, and with the sums of the
+//! windows it gives the squares of the output itself. It is far cheaper than its
+//! size says: an element is a sum over pixels of products at the distance of two kernel elements, so
+//! that pairs of the same distance share their sums but for some rows and columns at the edges.
+
+use candle_core::{Result, Storage, Tensor, bail};
+
+use super::super::conv::windows;
+use super::super::geometry::ConvGeometry;
+use super::super::parallel::for_each;
+use super::super::{checked_len, contiguous_f32};
+use super::products::{ChannelSums, Product, TileSums};
+use super::regions::{Region, regions};
+use super::{BLOCK, Pixel};
+
+/// Channels up to which the columns of a kernel are laid into the lanes of one pixel.
+const FEW_CHANNELS: usize = 8;
+
+/// What a window of a convolution reads: a few pixels with all their channels, or each channel apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Kernel elements `[vertical, horizontal]`, at least 1.
+    kernel: [usize; 2],
+    channels: usize,
+    is_depthwise: bool,
+}
+
+/// The symmetric matrix of a [`Patch`]: products of all pairs of its numbers, summed, and the sums of
+/// the numbers themselves.
+///
+/// In tiles of 16 by 16 channels, each pair once; the channels of a depthwise convolution are paired
+/// with themselves alone.
+#[derive(Clone, Debug)]
+pub struct PatchGram {
+    patch: Layout,
+    sums: Vec<Pixel>,
+    windows: u64,
+}
+
+/// A patch as it is stored: with few channels, the columns of the kernel are channels too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    taps: usize,
+    channels: usize,
+    is_depthwise: bool,
+}
+
+impl Patch {
+    /// A window over all channels.
+    pub fn dense(kernel: [usize; 2], channels: usize) -> Self {
+        Self {
+            kernel,
+            channels,
+            is_depthwise: false,
+        }
+    }
+
+    /// A window over one channel, for each of them.
+    pub fn depthwise(kernel: [usize; 2], channels: usize) -> Self {
+        Self {
+            kernel,
+            channels,
+            is_depthwise: true,
+        }
+    }
+
+    /// Numbers of its matrix; `None` if that is too large to address.
+    pub fn gram_len(&self) -> Option<usize> {
+        let taps = self.kernel[0].checked_mul(self.kernel[1])?;
+        taps.checked_mul(taps)?
+            .checked_mul(self.channels.checked_mul(self.channels)?)?;
+        self.layout().len()?.checked_mul(BLOCK)
+    }
+
+    /// Multiplications that the matrix takes for each window.
+    pub fn products_per_window(&self, strides: [usize; 2], dilations: [usize; 2]) -> u64 {
+        let axis = |axis: usize| {
+            let kernel = if axis == 1 && self.folds() {
+                1
+            } else {
+                self.kernel[axis]
+            };
+            super::regions::classes(kernel, dilations[axis], strides[axis]).len() as u64
+        };
+        let distances = (axis(0) * axis(1)).div_ceil(2);
+        let layout = self.layout();
+        let own = layout.channels.next_multiple_of(BLOCK) as u64;
+        if self.is_depthwise {
+            distances * own
+        } else {
+            distances * own * layout.channels as u64
+        }
+    }
+
+    fn folds(&self) -> bool {
+        !self.is_depthwise && self.channels <= FEW_CHANNELS && self.kernel[1] > 1
+    }
+
+    fn layout(&self) -> Layout {
+        let [rows, columns] = self.kernel;
+        let (taps, channels) = if self.folds() {
+            (rows, columns * self.channels)
+        } else {
+            (rows * columns, self.channels)
+        };
+        Layout {
+            taps,
+            channels,
+            is_depthwise: self.is_depthwise,
+        }
+    }
+
+    /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`.
+    ///
+    /// The sums are the same for any number of threads.
+    ///
+    /// # Errors
+    /// A tensor that is no such image, images of several sizes, or a kernel that exceeds them.
+    pub fn of_images(&self, images: &[Tensor], geometry: &ConvGeometry) -> Result<PatchGram> {
+        let mut gram = PatchGram::zeros(self.layout())?;
+        let Some(first) = images.first() else {
+            return Ok(gram);
+        };
+        let blocks = self.channels.div_ceil(BLOCK);
+        let (_, _, height, width, _) = first.dims5()?;
+        for image in images {
+            if image.dims()[1..] != [blocks, height, width, BLOCK] {
+                bail!(
+                    "expected images of {blocks} blocks of {height} by {width} pixels, got {:?}",
+                    image.dims()
+                );
+            }
+        }
+        let mut windows = windows(geometry, self.kernel, [height, width])?;
+        let images: Result<Vec<Tensor>> = images.iter().map(Tensor::contiguous).collect();
+        let images = images?;
+        let held: Vec<_> = images.iter().map(Tensor::storage_and_layout).collect();
+        let mut samples: Vec<&[Pixel]> = Vec::new();
+        for (storage, layout) in &held {
+            let Storage::Cpu(storage) = &**storage else {
+                bail!("expected images on the CPU");
+            };
+            let pixels = contiguous_f32(storage, layout)?.as_chunks::<BLOCK>().0;
+            samples.extend(pixels.chunks_exact((blocks * height * width).max(1)));
+        }
+        gram.windows = (samples.len() * windows.output[0] * windows.output[1]) as u64;
+        if self.folds() {
+            let folded: Vec<Vec<Pixel>> = samples
+                .iter()
+                .map(|sample| self.folded(sample, geometry, [width, windows.output[1]]))
+                .collect();
+            windows.kernel[1] = 1;
+            windows.strides[1] = 1;
+            windows.pads = [windows.pads[0], 0, windows.pads[2], 0];
+            windows.input[1] = windows.output[1];
+            let samples: Vec<&[Pixel]> = folded.iter().map(Vec::as_slice).collect();
+            let plane = windows.input[0] * windows.input[1];
+            gram.sum_regions(&samples, plane, &regions(&windows));
+        } else {
+            gram.sum_regions(&samples, height * width, &regions(&windows));
+        }
+        Ok(gram)
+    }
+
+    /// The pixels that the columns of a kernel read, one after another in one pixel of each output.
+    fn folded(
+        &self,
+        sample: &[Pixel],
+        geometry: &ConvGeometry,
+        [width, output]: [usize; 2],
+    ) -> Vec<Pixel> {
+        let (columns, channels) = (self.kernel[1], self.channels);
+        let rows = sample.len() / width;
+        let blocks = (columns * channels).div_ceil(BLOCK);
+        let plane = rows * output;
+        let mut folded = vec![[0.0; BLOCK]; blocks * plane];
+        for (row, source) in sample.chunks_exact(width).enumerate() {
+            for lane in 0..columns * channels {
+                let (tap, channel) = (lane / channels, lane % channels);
+                // Columns `column · stride + shift − left` of the image.
+                let (stride, shift) = (geometry.strides[1], tap * geometry.dilations[1]);
+                let first = geometry.pads[1].saturating_sub(shift).div_ceil(stride);
+                let target = &mut folded[lane / BLOCK * plane + row * output..][..output];
+                let from = (first * stride + shift).saturating_sub(geometry.pads[1]);
+                let pixels = source.iter().skip(from).step_by(stride);
+                for (to, pixel) in target.iter_mut().skip(first).zip(pixels) {
+                    to[lane % BLOCK] = pixel[channel];
+                }
+            }
+        }
+        folded
+    }
+
+    /// The matrix of a weight `[out, channels, height, width]`, summed over its output channels;
+    /// of a depthwise weight `[channels, 1, height, width]`, that of each channel.
+    ///
+    /// Its product with the matrix of an input is the sum of the squared outputs, but for
+    /// `windows · Σ b²` where there is a bias of one number for each output.
+    ///
+    /// # Errors
+    /// A weight or bias of another length.
+    pub fn of_weight(
+        &self,
+        weight: &[f32],
+        outputs: usize,
+        bias: Option<&[f32]>,
+    ) -> Result<PatchGram> {
+        let taps = self.kernel[0] * self.kernel[1];
+        let inputs = if self.is_depthwise { 1 } else { self.channels };
+        if weight.len() != outputs * inputs * taps
+            || (self.is_depthwise && outputs != self.channels)
+            || bias.is_some_and(|bias| bias.len() != outputs)
+        {
+            bail!(
+                "a weight of {} numbers does not fit {outputs} outputs of {inputs} channels and {taps} elements",
+                weight.len()
+            );
+        }
+        let mut gram = PatchGram::zeros(self.layout())?;
+        if weight.is_empty() {
+            return Ok(gram);
+        }
+        if self.is_depthwise {
+            gram.sum_channel_weights(weight, bias);
+        } else {
+            let planes = self.weight_planes(weight, outputs);
+            gram.sum_weights(&planes, outputs, bias);
+        }
+        Ok(gram)
+    }
+
+    /// `[elements, blocks of channels, outputs, 16]`.
+    fn weight_planes(&self, weight: &[f32], outputs: usize) -> Vec<Pixel> {
+        let [rows, columns] = self.kernel;
+        let layout = self.layout();
+        let blocks = layout.channels.div_ceil(BLOCK);
+        let mut planes = vec![[0.0; BLOCK]; layout.taps * blocks * outputs];
+        let mut values = weight.iter();
+        for output in 0..outputs {
+            for channel in 0..self.channels {
+                for (row, column) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+                    let (tap, lane) = if self.folds() {
+                        (row, column * self.channels + channel)
+                    } else {
+                        (row * columns + column, channel)
+                    };
+                    let plane = tap * blocks + lane / BLOCK;
+                    if let Some(value) = values.next() {
+                        planes[plane * outputs + output][lane % BLOCK] = *value;
+                    }
+                }
+            }
+        }
+        planes
+    }
+}
+
+impl Layout {
+    fn blocks(&self) -> usize {
+        self.channels.div_ceil(BLOCK)
+    }
+
+    /// Pairs of two kernel elements, without regard to the order, each with itself included.
+    fn pairs(&self) -> usize {
+        self.taps * (self.taps + 1) / 2
+    }
+
+    /// Channels of a block that are there.
+    fn lanes(&self, block: usize) -> usize {
+        BLOCK.min(self.channels - block * BLOCK)
+    }
+
+    /// Rows of 16 sums that belong to a pair of blocks.
+    fn unit_len(&self, [first, second]: [usize; 2]) -> usize {
+        if self.is_depthwise {
+            self.pairs() + self.taps
+        } else if first == second {
+            self.pairs() * BLOCK + self.taps
+        } else {
+            self.taps * self.taps * BLOCK
+        }
+    }
+
+    /// The pairs of blocks, each once.
+    fn units(&self) -> Vec<[usize; 2]> {
+        let blocks = self.blocks();
+        let last = |first| if self.is_depthwise { first } else { blocks - 1 };
+        (0..blocks)
+            .flat_map(|first| (first..=last(first)).map(move |second| [first, second]))
+            .collect()
+    }
+
+    /// Rows of 16 sums of the whole matrix.
+    fn len(&self) -> Option<usize> {
+        self.units()
+            .into_iter()
+            .try_fold(0usize, |sum, unit| sum.checked_add(self.unit_len(unit)))
+    }
+}
+
+impl PatchGram {
+    fn zeros(layout: Layout) -> Result<Self> {
+        let Some(len) = layout.len() else {
+            bail!("{layout:?} is too large");
+        };
+        checked_len(&[len, BLOCK])?;
+        Ok(Self {
+            patch: layout,
+            sums: vec![[0.0; BLOCK]; len],
+            windows: 0,
+        })
+    }
+
+    /// Adds the sums of other windows of the same patch.
+    pub fn add(&mut self, other: &Self) {
+        let own = self.sums.as_flattened_mut().iter_mut();
+        for (sum, more) in own.zip(other.sums.as_flattened()) {
+            *sum += more;
+        }
+        self.windows += other.windows;
+    }
+
+    /// Windows that were summed.
+    pub fn windows(&self) -> u64 {
+        self.windows
+    }
+
+    /// `Σ_ij G[i, j] · H[i, j] + Σ_i s[i] · t[i]` of the matrices and sums of the same patch.
+    pub fn dot(&self, other: &Self) -> f64 {
+        let mut rest = (&self.sums[..], &other.sums[..]);
+        let mut total = 0.0;
+        for unit in self.patch.units() {
+            let len = self.patch.unit_len(unit);
+            let (own, own_rest) = rest.0.split_at(len);
+            let (others, other_rest) = rest.1.split_at(len);
+            rest = (own_rest, other_rest);
+            let rows = if self.patch.is_depthwise { 1 } else { BLOCK };
+            // Each kernel element with itself comes first; all other pairs stand for two elements.
+            let squares = self.patch.taps * rows;
+            let once = dot(&own[..squares], &others[..squares]);
+            total += if unit[0] == unit[1] {
+                let pairs = self.patch.pairs() * rows;
+                let twice = dot(&own[squares..pairs], &others[squares..pairs]);
+                once + 2.0 * twice + dot(&own[pairs..], &others[pairs..])
+            } else {
+                2.0 * (once + dot(&own[squares..], &others[squares..]))
+            };
+        }
+        total
+    }
+
+    /// The parts of the sums, one for each pair of blocks.
+    fn unit_slices(&mut self) -> Vec<([usize; 2], &mut [Pixel])> {
+        let layout = self.patch;
+        let mut rest = &mut self.sums[..];
+        let mut slices = Vec::new();
+        for unit in layout.units() {
+            let (own, others) = rest.split_at_mut(layout.unit_len(unit));
+            slices.push((unit, own));
+            rest = others;
+        }
+        slices
+    }
+
+    fn sum_regions(&mut self, samples: &[&[Pixel]], plane_len: usize, regions: &[Region]) {
+        let layout = self.patch;
+        for_each(self.unit_slices(), |([first, second], sums)| {
+            let sums = if first == second {
+                let (pairs, elements) = sums.split_at_mut(sums.len() - layout.taps);
+                let channel_sums = |of_products: bool, sums: &mut [Pixel]| {
+                    ChannelSums {
+                        samples,
+                        plane: first * plane_len..(first + 1) * plane_len,
+                        regions,
+                        of_products,
+                        sums: &mut *sums,
+                    }
+                    .run();
+                    for pixel in sums {
+                        pixel[layout.lanes(first)..].fill(0.0);
+                    }
+                };
+                channel_sums(false, elements);
+                if layout.is_depthwise {
+                    channel_sums(true, pairs);
+                    return;
+                }
+                pairs
+            } else {
+                sums
+            };
+            let mut products = Vec::with_capacity(2 * regions.len());
+            for region in regions {
+                products.push(Product {
+                    region,
+                    planes: [first, second],
+                    channels: [layout.lanes(first), layout.lanes(second)],
+                    pairs: &region.pairs,
+                    first_pair: 0,
+                });
+                if first != second && !region.is_square {
+                    products.push(Product {
+                        region,
+                        planes: [second, first],
+                        channels: [layout.lanes(second), layout.lanes(first)],
+                        pairs: &region.pairs,
+                        first_pair: layout.pairs() - layout.taps,
+                    });
+                }
+            }
+            let sums = TileSums {
+                samples,
+                plane_len,
+                products: &products,
+                sums,
+            };
+            sums.run();
+        });
+    }
+
+    fn sum_weights(&mut self, planes: &[Pixel], outputs: usize, bias: Option<&[f32]>) {
+        let layout = self.patch;
+        let region = Region::row(outputs);
+        let pairs: Vec<usize> = (0..layout.pairs()).collect();
+        let elements: Vec<[usize; 2]> = element_pairs(layout.taps);
+        for_each(self.unit_slices(), |([first, second], sums)| {
+            let mut products = Vec::with_capacity(layout.taps * layout.taps);
+            let mut push = |[own, other]: [usize; 2], reversed: bool| {
+                for (index, [tap, other_tap]) in elements.iter().enumerate() {
+                    if !reversed || tap != other_tap {
+                        products.push(Product {
+                            region: &region,
+                            planes: [
+                                tap * layout.blocks() + own,
+                                other_tap * layout.blocks() + other,
+                            ],
+                            channels: [layout.lanes(own), layout.lanes(other)],
+                            pairs: &pairs[index..=index],
+                            first_pair: if reversed {
+                                layout.pairs() - layout.taps
+                            } else {
+                                0
+                            },
+                        });
+                    }
+                }
+            };
+            push([first, second], false);
+            let sums = if first == second {
+                let (pairs, elements) = sums.split_at_mut(sums.len() - layout.taps);
+                for (tap, sum) in elements.iter_mut().enumerate() {
+                    let plane = (tap * layout.blocks() + first) * outputs;
+                    let rows = &planes[plane..plane + outputs];
+                    for (row, bias) in rows.iter().zip(bias.unwrap_or_default()) {
+                        for (sum, weight) in sum.iter_mut().zip(row) {
+                            *sum += 2.0 * bias * weight;
+                        }
+                    }
+                }
+                pairs
+            } else {
+                push([second, first], true);
+                sums
+            };
+            let sums = TileSums {
+                samples: &[planes],
+                plane_len: outputs,
+                products: &products,
+                sums,
+            };
+            sums.run();
+        });
+    }
+
+    fn sum_channel_weights(&mut self, weight: &[f32], bias: Option<&[f32]>) {
+        let layout = self.patch;
+        let elements = element_pairs(layout.taps);
+        for ([block, _], sums) in self.unit_slices() {
+            for (sum, [tap, other]) in sums.iter_mut().zip(&elements) {
+                for (lane, sum) in sum.iter_mut().enumerate().take(layout.lanes(block)) {
+                    let own = &weight[(block * BLOCK + lane) * layout.taps..][..layout.taps];
+                    *sum = own[*tap] * own[*other];
+                }
+            }
+            let Some(bias) = bias else { continue };
+            for (tap, sum) in sums[layout.pairs()..].iter_mut().enumerate() {
+                for (lane, sum) in sum.iter_mut().enumerate().take(layout.lanes(block)) {
+                    let channel = block * BLOCK + lane;
+                    *sum = 2.0 * bias[channel] * weight[channel * layout.taps + tap];
+                }
+            }
+        }
+    }
+}
+
+/// The pairs of kernel elements in the order of their tiles: each with itself, then with later ones.
+fn element_pairs(taps: usize) -> Vec<[usize; 2]> {
+    let squares = (0..taps).map(|tap| [tap, tap]);
+    let others = (0..taps).flat_map(|tap| (tap + 1..taps).map(move |other| [tap, other]));
+    squares.chain(others).collect()
+}
+
+/// A tile at a time in `f32`, and their sum in `f64`.
+fn dot(own: &[Pixel], other: &[Pixel]) -> f64 {
+    own.chunks(BLOCK)
+        .zip(other.chunks(BLOCK))
+        .map(|(own, other)| {
+            let mut sums = [0.0f32; BLOCK];
+            for (own, other) in own.iter().zip(other) {
+                for ((sum, own), other) in sums.iter_mut().zip(own).zip(other) {
+                    *sum += own * other;
+                }
+            }
+            sums.into_iter().map(f64::from).sum::<f64>()
+        })
+        .sum()
+}

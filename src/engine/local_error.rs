@@ -17,6 +17,7 @@ use super::kernels::blocked::PatchGram;
 use super::ranges::Ranges;
 use super::sensitivity::{Subject, each_piece};
 use super::slices::compare_values;
+use super::value::Value;
 use super::weight_changes::{Reading, WeightChanges};
 use crate::jobs::CancelToken;
 use crate::model::{Graph, LayerId, ValueId};
@@ -65,7 +66,7 @@ pub fn local_errors(
     let study = Study {
         executor,
         float: executor.prepare_float()?,
-        read: read_values(executor, &ways),
+        kept: kept_values(executor, &ways),
         ways,
         widths: widths.len(),
         cancel,
@@ -151,23 +152,22 @@ fn prepare<'a>(
         .collect()
 }
 
-/// The inputs of the layers, and the outputs of those that run again.
-fn read_values(executor: &Executor, ways: &[Way<'_>]) -> Vec<ValueId> {
-    let layers = executor.layers().iter().zip(ways);
-    layers
-        .flat_map(|(layer, way)| match way {
-            Way::Changes(_) => vec![layer.input],
-            Way::Runs(_) => vec![layer.input, layer.output],
-        })
-        .collect()
+/// What a float pass keeps: the network's outputs, and the ends of the layers that run again.
+fn kept_values(executor: &Executor, ways: &[Way<'_>]) -> Vec<ValueId> {
+    let mut kept = executor.graph().outputs().to_vec();
+    for (layer, way) in executor.layers().iter().zip(ways) {
+        if matches!(way, Way::Runs(_)) {
+            kept.extend([layer.input, layer.output]);
+        }
+    }
+    kept
 }
 
 /// What stays the same over all pieces.
 struct Study<'a> {
     executor: &'a Executor,
     float: PreparedPlan,
-    /// What of the float pass is looked at.
-    read: Vec<ValueId>,
+    kept: Vec<ValueId>,
     ways: Vec<Way<'a>>,
     widths: usize,
     cancel: &'a CancelToken,
@@ -187,43 +187,45 @@ impl Study<'_> {
     /// One float pass over a piece of a batch, as fused as an evaluation; `None` for layers that have
     /// no part in the outputs.
     fn piece(&self, batch: &Batch) -> Result<Vec<Option<Seen>>, RunError> {
-        let options = RunOptions {
-            keep: Keep::Values(&self.read),
-            cancel: self.cancel,
-            tap: None,
-        };
-        let held = self.executor.run(&self.float, &batch.fed, options)?;
-        let layers = (0u32..).map(LayerId).zip(&self.ways);
-        layers
-            .map(|(id, way)| self.seen(id, way, &held, &batch.fed))
-            .collect()
-    }
-
-    fn seen(
-        &self,
-        id: LayerId,
-        way: &Way<'_>,
-        held: &Activations,
-        fed: &Activations,
-    ) -> Result<Option<Seen>, RunError> {
-        self.cancel.check()?;
-        let layer = &self.executor.layers()[id.index()];
-        let Some(input) = held.get(layer.input) else {
-            return Ok(None);
-        };
-        let settings = match way {
-            Way::Changes(changes) => {
+        let mut seen: Vec<Option<Seen>> = self.ways.iter().map(|_| None).collect();
+        let mut see = |id: LayerId, input: &Value| {
+            if let Some(Way::Changes(changes)) = self.ways.get(id.index()) {
                 let reading = changes.reading();
                 let image = reading.image(input)?;
-                return Ok(Some(if reading.is_smaller(&image) {
+                seen[id.index()] = Some(if reading.is_smaller(&image) {
                     Seen::Image(image)
                 } else {
                     Seen::Gram(reading.gram(&[image])?)
-                }));
+                });
             }
-            Way::Runs(settings) => settings,
+            Ok(())
         };
-        let Some(float) = held.get(layer.output) else {
+        let options = RunOptions {
+            keep: Keep::Values(&self.kept),
+            cancel: self.cancel,
+            tap: None,
+        };
+        let executor = self.executor;
+        let held = executor.run_seeing(&self.float, &batch.fed, options, Some(&mut see))?;
+        for ((id, way), seen) in (0u32..).map(LayerId).zip(&self.ways).zip(&mut seen) {
+            if let Way::Runs(settings) = way {
+                let errors = self.rerun(id, settings, &held, &batch.fed)?;
+                *seen = errors.map(Seen::Errors);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The errors of a layer that runs again at each width, on what the float pass kept of it.
+    fn rerun(
+        &self,
+        id: LayerId,
+        settings: &[PreparedLayer],
+        held: &Activations,
+        fed: &Activations,
+    ) -> Result<Option<Vec<ErrorSum>>, RunError> {
+        let layer = &self.executor.layers()[id.index()];
+        let (Some(input), Some(float)) = (held.get(layer.input), held.get(layer.output)) else {
             return Ok(None);
         };
         let mut fed = fed.clone();
@@ -244,7 +246,7 @@ impl Study<'_> {
                 }
             })
             .collect();
-        Ok(Some(Seen::Errors(errors?)))
+        errors.map(Some)
     }
 
     /// The errors of a batch, from what its pieces tell in their order.

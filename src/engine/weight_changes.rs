@@ -124,12 +124,15 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The input as images in blocks of channels; rows become the pixels of one.
+    /// The input as images that the patch reads; rows become the pixels of one.
     ///
     /// # Errors
     /// An input of another shape than the layer reads.
     pub(super) fn image(&self, input: &Value) -> candle_core::Result<Tensor> {
         if self.conv.is_some() {
+            if let (Value::Plain(tensor), true) = (input, self.patch.reads_planes()) {
+                return Ok(tensor.clone());
+            }
             let Some((image, _)) = input.blocked()? else {
                 candle_core::bail!("expected an image, got {:?}", input.dims());
             };
@@ -145,7 +148,9 @@ impl<'a> Reading<'a> {
     /// Images of other channels, or smaller than the kernel.
     pub(super) fn gram(&self, images: &[Tensor]) -> candle_core::Result<PatchGram> {
         if let (Some(conv), Some(image)) = (self.conv, images.first()) {
-            let (_, _, height, width, _) = image.dims5()?;
+            let [_, _, height, width, ..] = *image.dims() else {
+                candle_core::bail!("expected an image, got {:?}", image.dims());
+            };
             let geometry = ConvGeometry::resolve(conv, self.kernel, [height, width])?;
             return self.patch.of_images(images, &geometry);
         }

@@ -15,6 +15,7 @@ use candle_core::{Result, Storage, Tensor, bail};
 use super::super::conv::windows;
 use super::super::geometry::ConvGeometry;
 use super::super::parallel::for_each;
+use super::super::planes::Windows;
 use super::super::{checked_len, contiguous_f32};
 use super::products::{ChannelSums, Product, TileSums};
 use super::regions::{Region, regions};
@@ -99,6 +100,11 @@ impl Patch {
         }
     }
 
+    /// Whether images may also be planes `[batch, channels, height, width]`.
+    pub fn reads_planes(&self) -> bool {
+        self.folds()
+    }
+
     fn folds(&self) -> bool {
         !self.is_depthwise && self.channels <= FEW_CHANNELS && self.kernel[1] > 1
     }
@@ -117,7 +123,8 @@ impl Patch {
         }
     }
 
-    /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`.
+    /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`, or of
+    /// planes where [`Patch::reads_planes`] says so.
     ///
     /// The sums are the same for any number of threads.
     ///
@@ -129,32 +136,38 @@ impl Patch {
             return Ok(gram);
         };
         let blocks = self.channels.div_ceil(BLOCK);
-        let (_, _, height, width, _) = first.dims5()?;
-        for image in images {
-            if image.dims()[1..] != [blocks, height, width, BLOCK] {
-                bail!(
-                    "expected images of {blocks} blocks of {height} by {width} pixels, got {:?}",
-                    image.dims()
-                );
-            }
+        let (height, width) = match *first.dims() {
+            [_, own, height, width, BLOCK] if own == blocks => (height, width),
+            [_, own, height, width] if self.folds() && own == self.channels => (height, width),
+            ref other => bail!(
+                "expected an image of {} channels, got {other:?}",
+                self.channels
+            ),
+        };
+        if images
+            .iter()
+            .any(|image| image.dims()[1..] != first.dims()[1..])
+        {
+            bail!("the images have several sizes");
         }
         let mut windows = windows(geometry, self.kernel, [height, width])?;
         let images: Result<Vec<Tensor>> = images.iter().map(Tensor::contiguous).collect();
         let images = images?;
         let held: Vec<_> = images.iter().map(Tensor::storage_and_layout).collect();
-        let mut samples: Vec<&[Pixel]> = Vec::new();
+        let mut samples: Vec<&[f32]> = Vec::new();
         for (storage, layout) in &held {
             let Storage::Cpu(storage) = &**storage else {
                 bail!("expected images on the CPU");
             };
-            let pixels = contiguous_f32(storage, layout)?.as_chunks::<BLOCK>().0;
-            samples.extend(pixels.chunks_exact((blocks * height * width).max(1)));
+            let numbers = contiguous_f32(storage, layout)?;
+            let samples_here = layout.dims()[0].max(1);
+            samples.extend(numbers.chunks_exact((numbers.len() / samples_here).max(1)));
         }
         gram.windows = (samples.len() * windows.output[0] * windows.output[1]) as u64;
         if self.folds() {
             let folded: Vec<Vec<Pixel>> = samples
                 .iter()
-                .map(|sample| self.folded(sample, geometry, [width, windows.output[1]]))
+                .map(|sample| self.folded(sample, geometry, &windows))
                 .collect();
             windows.kernel[1] = 1;
             windows.strides[1] = 1;
@@ -164,34 +177,43 @@ impl Patch {
             let plane = windows.input[0] * windows.input[1];
             gram.sum_regions(&samples, plane, &regions(&windows));
         } else {
+            let samples: Vec<&[Pixel]> = samples
+                .iter()
+                .map(|sample| sample.as_chunks::<BLOCK>().0)
+                .collect();
             gram.sum_regions(&samples, height * width, &regions(&windows));
         }
         Ok(gram)
     }
 
     /// The pixels that the columns of a kernel read, one after another in one pixel of each output.
-    fn folded(
-        &self,
-        sample: &[Pixel],
-        geometry: &ConvGeometry,
-        [width, output]: [usize; 2],
-    ) -> Vec<Pixel> {
+    fn folded(&self, sample: &[f32], geometry: &ConvGeometry, windows: &Windows) -> Vec<Pixel> {
         let (columns, channels) = (self.kernel[1], self.channels);
-        let rows = sample.len() / width;
-        let blocks = (columns * channels).div_ceil(BLOCK);
-        let plane = rows * output;
-        let mut folded = vec![[0.0; BLOCK]; blocks * plane];
-        for (row, source) in sample.chunks_exact(width).enumerate() {
+        let [height, width] = windows.input;
+        let output = windows.output[1];
+        let plane = height * output;
+        let is_blocked = sample.len() == height * width * BLOCK;
+        let mut folded = vec![[0.0; BLOCK]; (columns * channels).div_ceil(BLOCK) * plane];
+        for row in 0..height {
             for lane in 0..columns * channels {
                 let (tap, channel) = (lane / channels, lane % channels);
                 // Columns `column · stride + shift − left` of the image.
                 let (stride, shift) = (geometry.strides[1], tap * geometry.dilations[1]);
                 let first = geometry.pads[1].saturating_sub(shift).div_ceil(stride);
-                let target = &mut folded[lane / BLOCK * plane + row * output..][..output];
                 let from = (first * stride + shift).saturating_sub(geometry.pads[1]);
-                let pixels = source.iter().skip(from).step_by(stride);
-                for (to, pixel) in target.iter_mut().skip(first).zip(pixels) {
-                    to[lane % BLOCK] = pixel[channel];
+                let (start, step) = if is_blocked {
+                    (row * width * BLOCK + channel, BLOCK)
+                } else {
+                    ((channel * height + row) * width, 1)
+                };
+                let count = width.saturating_sub(from).div_ceil(stride);
+                let Some(source) = sample.get(start + from * step..) else {
+                    continue;
+                };
+                let target = &mut folded[lane / BLOCK * plane + row * output..][..output];
+                let pixels = source.iter().step_by(stride * step).take(count);
+                for (to, value) in target.iter_mut().skip(first).zip(pixels) {
+                    to[lane % BLOCK] = *value;
                 }
             }
         }

@@ -52,6 +52,10 @@ fn check(case: &Case, random: &mut Random) -> Result<f64> {
     );
     let alone = undivided(|| patch.of_images(&blocked, &case.geometry))?.dot(&change);
     assert_eq!(together.to_bits(), alone.to_bits(), "{context}");
+    if patch.reads_planes() {
+        let planes = patch.of_images(&images, &case.geometry)?.dot(&change);
+        assert_eq!(together.to_bits(), planes.to_bits(), "{context}");
+    }
     Ok(actual)
 }
 

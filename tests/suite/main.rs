@@ -18,6 +18,7 @@ mod golden_resnet20;
 mod golden_samples;
 #[cfg(target_os = "linux")]
 mod loading;
+mod local_errors;
 mod reuse;
 mod window;
 mod workflow;

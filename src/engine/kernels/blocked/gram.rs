@@ -17,7 +17,7 @@ use super::super::geometry::ConvGeometry;
 use super::super::parallel::for_each;
 use super::super::planes::Windows;
 use super::super::{checked_len, contiguous_f32};
-use super::products::{ChannelSums, Product, TileSums};
+use super::products::{ChannelSums, Product, TileSums, dot};
 use super::regions::{Region, regions};
 use super::{BLOCK, Pixel};
 
@@ -527,20 +527,4 @@ fn element_pairs(taps: usize) -> Vec<[usize; 2]> {
     let squares = (0..taps).map(|tap| [tap, tap]);
     let others = (0..taps).flat_map(|tap| (tap + 1..taps).map(move |other| [tap, other]));
     squares.chain(others).collect()
-}
-
-/// A tile at a time in `f32`, and their sum in `f64`.
-fn dot(own: &[Pixel], other: &[Pixel]) -> f64 {
-    own.chunks(BLOCK)
-        .zip(other.chunks(BLOCK))
-        .map(|(own, other)| {
-            let mut sums = [0.0f32; BLOCK];
-            for (own, other) in own.iter().zip(other) {
-                for ((sum, own), other) in sums.iter_mut().zip(own).zip(other) {
-                    *sum += own * other;
-                }
-            }
-            sums.into_iter().map(f64::from).sum::<f64>()
-        })
-        .sum()
 }

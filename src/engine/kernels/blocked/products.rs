@@ -283,3 +283,34 @@ fn sum_region<I: Isa, const R: usize, const PRODUCTS: bool>(
     }
     total
 }
+
+/// Sum of the products of two lists: a tile at a time in `f32`, and their sum in `f64`.
+pub(super) fn dot(own: &[Pixel], other: &[Pixel]) -> f64 {
+    Dot { own, other }.dispatch()
+}
+
+struct Dot<'a> {
+    own: &'a [Pixel],
+    other: &'a [Pixel],
+}
+
+impl SimdOp for Dot<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _isa: I) -> f64 {
+        let mut total = [0.0; BLOCK];
+        for (own, other) in self.own.chunks(BLOCK).zip(self.other.chunks(BLOCK)) {
+            let mut sums = [0.0f32; BLOCK];
+            for (own, other) in own.iter().zip(other) {
+                for lane in 0..BLOCK {
+                    sums[lane] += own[lane] * other[lane];
+                }
+            }
+            for (total, sum) in total.iter_mut().zip(sums) {
+                *total += f64::from(sum);
+            }
+        }
+        total.into_iter().sum()
+    }
+}

@@ -32,7 +32,7 @@ impl Study {
             calibration_samples: samples,
             limit: Some(samples),
             batch_size: Some(samples.div_ceil(2)),
-            ..DataRequest::new(data)
+            ..DataRequest::new(data.to_owned())
         };
         let data = OpenData::open(&model, request).unwrap();
         let plan = Plan::uniform(model.layers().len(), "8/8".parse().unwrap());
@@ -125,7 +125,7 @@ fn one_pass_finds_what_running_every_layer_of_real_models_finds() {
             "data/models/mobilenetv1-025-imagenet.onnx",
             "data/imagenet500",
         ),
-        ("data/models/vit-mnist.onnx", "data/mnist"),
+        ("data/models/vit-mnist.onnx", "data/mnist/test"),
         ("data/models/dscnn-kws.onnx", "data/kws"),
         ("data/models/wnet-drive.onnx", "data/drive"),
         ("data/models/yolox-nano-coco.onnx", "data/coco128"),

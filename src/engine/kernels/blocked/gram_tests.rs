@@ -172,3 +172,21 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     assert!(patch.of_weight(&[0.0; 9], 1, None).is_err());
     Ok(())
 }
+
+#[test]
+fn long_sums_keep_their_digits() -> Result<()> {
+    let patch = Patch::dense([1, 1], 16);
+    // Each product is rounded down where a sum of them is long.
+    let image = Tensor::full(0.3f32, (1, 1, 512, 512, BLOCK), &candle_core::Device::Cpu)?;
+    let gram = patch.of_images(&[image], &geometry([1, 1], [0; 4], [1, 1]))?;
+    let weight: Vec<f32> = (0..16)
+        .map(|channel| if channel == 0 { 1.0 } else { 0.0 })
+        .collect();
+    let sum = gram.dot(&patch.of_weight(&weight, 1, None)?);
+    let expected = f64::from(0.3f32).powi(2) * 512.0 * 512.0;
+    assert!(
+        (sum - expected).abs() <= 2e-5 * expected,
+        "{sum} is not {expected}"
+    );
+    Ok(())
+}

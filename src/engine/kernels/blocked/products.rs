@@ -8,7 +8,7 @@ use std::ops::Range;
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
-use super::regions::Region;
+use super::regions::{CHAIN, Region};
 use super::tile::load_pixel;
 use super::{BLOCK, Pixel};
 
@@ -48,20 +48,20 @@ impl SimdOp for TileSums<'_> {
         let tiles = sums.as_chunks_mut::<BLOCK>().0;
         let mut tile = [[0.0; BLOCK]; BLOCK];
         for product in products {
-            let planes = Planes {
-                samples,
-                ranges: product
-                    .planes
-                    .map(|plane| plane * plane_len..(plane + 1) * plane_len),
-                region: product.region,
-            };
-            planes.multiply(isa, product.channels[1], &mut tile);
-            for pair in product.pairs {
-                add(
-                    &tile,
-                    product.channels,
-                    &mut tiles[product.first_pair + pair],
-                );
+            let together = (CHAIN / product.region.pixels().max(1)).max(1);
+            for samples in samples.chunks(together) {
+                let planes = Planes {
+                    samples,
+                    ranges: product
+                        .planes
+                        .map(|plane| plane * plane_len..(plane + 1) * plane_len),
+                    region: product.region,
+                };
+                planes.multiply(isa, product.channels[1], &mut tile);
+                for pair in product.pairs {
+                    let sums = &mut tiles[product.first_pair + pair];
+                    add(&tile, product.channels, sums);
+                }
             }
         }
     }

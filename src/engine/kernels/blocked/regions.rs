@@ -9,6 +9,9 @@ use std::ops::Range;
 
 use super::super::planes::Windows;
 
+/// Most products that are added one after another; longer sums in `f32` would lose digits.
+pub(super) const CHAIN: usize = 1024;
+
 /// Pixels that are multiplied with those at a distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Region {
@@ -40,6 +43,28 @@ impl Region {
             pairs: Vec::new(),
             is_square: true,
         }
+    }
+
+    pub(super) fn pixels(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Parts of at most [`CHAIN`] pixels.
+    fn parts(&self) -> Vec<Self> {
+        let columns = self.columns.clamp(1, CHAIN);
+        let rows = CHAIN / columns;
+        let mut parts = Vec::new();
+        for row in (0..self.rows).step_by(rows) {
+            for column in (0..self.columns).step_by(columns) {
+                parts.push(Self {
+                    start: self.start + row * self.row_step + column * self.column_step,
+                    rows: rows.min(self.rows - row),
+                    columns: columns.min(self.columns - column),
+                    ..self.clone()
+                });
+            }
+        }
+        parts
     }
 
     /// Takes columns for rows: few long rows are summed faster than many short ones.
@@ -194,7 +219,7 @@ pub(super) fn regions(windows: &Windows) -> Vec<Region> {
                     if region.columns < region.rows {
                         region.transpose();
                     }
-                    regions.push(region);
+                    regions.extend(region.parts());
                 }
             }
         }

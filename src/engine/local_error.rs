@@ -195,7 +195,7 @@ impl Study<'_> {
                 seen[id.index()] = Some(if reading.is_smaller(&image) {
                     Seen::Image(image)
                 } else {
-                    Seen::Gram(reading.gram(&[image])?)
+                    Seen::Gram(changes.gram(&[image])?)
                 });
             }
             Ok(())
@@ -287,7 +287,7 @@ impl Study<'_> {
             return Ok(errors);
         };
         if !images.is_empty() {
-            let own = changes.reading().gram(&images)?;
+            let own = changes.gram(&images)?;
             match &mut gram {
                 Some(sum) => sum.add(&own),
                 None => gram = Some(own),

@@ -1,10 +1,12 @@
 //! What quantizing a weight does to the output of its layer, at all widths from one look at the input.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
 
 use super::error::RunError;
 use super::kernels::ConvGeometry;
-use super::kernels::blocked::{Patch, PatchGram, block_channels};
+use super::kernels::blocked::{Patch, PatchGram, PatchWindows, block_channels};
 use super::layer_weights::{quantize_layer_weight, weight_values};
 use super::value::Value;
 use crate::model::{Conv, Graph, Layer, Op};
@@ -15,6 +17,8 @@ use crate::quant::{ErrorSum, NumberFormat, QuantSpec};
 pub(super) struct WeightChanges<'a> {
     reading: Reading<'a>,
     outputs: usize,
+    /// The windows over images of the size that came first.
+    windows: OnceLock<PatchWindows>,
     /// The matrix of the float weight and bias.
     float: PatchGram,
     /// Sum of the squares of the bias.
@@ -142,25 +146,18 @@ impl<'a> Reading<'a> {
         block_channels(&rows.t()?.unsqueeze(0)?.unsqueeze(2)?)
     }
 
-    /// The matrix of what the layer reads of images.
-    ///
-    /// # Errors
-    /// Images of other channels, or smaller than the kernel.
-    pub(super) fn gram(&self, images: &[Tensor]) -> candle_core::Result<PatchGram> {
-        if let (Some(conv), Some(image)) = (self.conv, images.first()) {
-            let [_, _, height, width, ..] = *image.dims() else {
-                candle_core::bail!("expected an image, got {:?}", image.dims());
-            };
-            let geometry = ConvGeometry::resolve(conv, self.kernel, [height, width])?;
-            return self.patch.of_images(images, &geometry);
-        }
-        let geometry = ConvGeometry {
-            strides: [1, 1],
-            pads: [0; 4],
-            dilations: [1, 1],
-            groups: 1,
+    /// The windows over images of `[height, width]`.
+    fn windows(&self, image: [usize; 2]) -> candle_core::Result<PatchWindows> {
+        let geometry = match self.conv {
+            Some(conv) => ConvGeometry::resolve(conv, self.kernel, image)?,
+            None => ConvGeometry {
+                strides: [1, 1],
+                pads: [0; 4],
+                dilations: [1, 1],
+                groups: 1,
+            },
         };
-        self.patch.of_images(&[Tensor::cat(images, 3)?], &geometry)
+        self.patch.over(image, &geometry)
     }
 
     /// Whether an image takes no more memory than the matrix.
@@ -219,6 +216,7 @@ impl<'a> WeightChanges<'a> {
         Ok(Self {
             reading,
             outputs,
+            windows: OnceLock::new(),
             float: matrix(&values, bias.as_deref())?,
             bias_squares: bias.iter().flatten().map(|b| f64::from(*b).powi(2)).sum(),
             widths: widths?,
@@ -227,6 +225,30 @@ impl<'a> WeightChanges<'a> {
 
     pub(super) fn reading(&self) -> &Reading<'a> {
         &self.reading
+    }
+
+    /// The matrix of what the layer reads of images.
+    ///
+    /// # Errors
+    /// Images of other channels or several sizes, or smaller than the kernel.
+    pub(super) fn gram(&self, images: &[Tensor]) -> candle_core::Result<PatchGram> {
+        let rows = match self.reading.conv {
+            Some(_) => None,
+            None => Some(Tensor::cat(images, 3)?),
+        };
+        let images = rows.as_ref().map_or(images, std::slice::from_ref);
+        let size = match images.first().map(Tensor::dims) {
+            Some(&[_, _, height, width, ..]) => [height, width],
+            other => candle_core::bail!("expected an image, got {other:?}"),
+        };
+        if let Some(windows) = self.windows.get()
+            && windows.image() == size
+        {
+            return windows.gram(images);
+        }
+        let windows = self.reading.windows(size)?;
+        self.windows.get_or_init(|| windows.clone());
+        windows.gram(images)
     }
 
     /// The errors of the output at each width, from the matrix of the input.

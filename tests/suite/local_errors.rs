@@ -131,7 +131,8 @@ fn one_pass_finds_what_running_every_layer_of_real_models_finds() {
         ("data/models/yolox-nano-coco.onnx", "data/coco128"),
     ] {
         if let (Some(model), Some(data)) = (shared(model), shared(data)) {
-            Study::open(&model, &data, 4).check(Subject::Weights, 1e-4);
+            // Less than a thousandth of a decibel.
+            Study::open(&model, &data, 4).check(Subject::Weights, 2e-4);
         }
     }
 }

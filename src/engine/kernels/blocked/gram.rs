@@ -45,6 +45,14 @@ pub struct PatchGram {
     windows: u64,
 }
 
+/// The windows of a [`Patch`] over images of one size.
+#[derive(Clone, Debug)]
+pub struct PatchWindows {
+    patch: Patch,
+    windows: Windows,
+    regions: Vec<Region>,
+}
+
 /// A patch as it is stored: with few channels, the columns of the kernel are channels too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
@@ -123,101 +131,24 @@ impl Patch {
         }
     }
 
-    /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`, or of
-    /// planes where [`Patch::reads_planes`] says so.
-    ///
-    /// The sums are the same for any number of threads.
+    /// The windows over images of `[height, width]`.
     ///
     /// # Errors
-    /// A tensor that is no such image, images of several sizes, or a kernel that exceeds them.
-    pub fn of_images(&self, images: &[Tensor], geometry: &ConvGeometry) -> Result<PatchGram> {
-        let mut gram = PatchGram::zeros(self.layout())?;
-        let Some(first) = images.first() else {
-            return Ok(gram);
-        };
-        let blocks = self.channels.div_ceil(BLOCK);
-        let (height, width) = match *first.dims() {
-            [_, own, height, width, BLOCK] if own == blocks => (height, width),
-            [_, own, height, width] if self.folds() && own == self.channels => (height, width),
-            ref other => bail!(
-                "expected an image of {} channels, got {other:?}",
-                self.channels
-            ),
-        };
-        if images
-            .iter()
-            .any(|image| image.dims()[1..] != first.dims()[1..])
-        {
-            bail!("the images have several sizes");
-        }
-        let mut windows = windows(geometry, self.kernel, [height, width])?;
-        let images: Result<Vec<Tensor>> = images.iter().map(Tensor::contiguous).collect();
-        let images = images?;
-        let held: Vec<_> = images.iter().map(Tensor::storage_and_layout).collect();
-        let mut samples: Vec<&[f32]> = Vec::new();
-        for (storage, layout) in &held {
-            let Storage::Cpu(storage) = &**storage else {
-                bail!("expected images on the CPU");
-            };
-            let numbers = contiguous_f32(storage, layout)?;
-            let samples_here = layout.dims()[0].max(1);
-            samples.extend(numbers.chunks_exact((numbers.len() / samples_here).max(1)));
-        }
-        gram.windows = (samples.len() * windows.output[0] * windows.output[1]) as u64;
+    /// A kernel that exceeds the padded image.
+    pub fn over(&self, image: [usize; 2], geometry: &ConvGeometry) -> Result<PatchWindows> {
+        let windows = windows(geometry, self.kernel, image)?;
+        let mut summed = windows;
         if self.folds() {
-            let folded: Vec<Vec<Pixel>> = samples
-                .iter()
-                .map(|sample| self.folded(sample, geometry, &windows))
-                .collect();
-            windows.kernel[1] = 1;
-            windows.strides[1] = 1;
-            windows.pads = [windows.pads[0], 0, windows.pads[2], 0];
-            windows.input[1] = windows.output[1];
-            let samples: Vec<&[Pixel]> = folded.iter().map(Vec::as_slice).collect();
-            let plane = windows.input[0] * windows.input[1];
-            gram.sum_regions(&samples, plane, &regions(&windows));
-        } else {
-            let samples: Vec<&[Pixel]> = samples
-                .iter()
-                .map(|sample| sample.as_chunks::<BLOCK>().0)
-                .collect();
-            gram.sum_regions(&samples, height * width, &regions(&windows));
+            summed.kernel[1] = 1;
+            summed.strides[1] = 1;
+            summed.pads = [windows.pads[0], 0, windows.pads[2], 0];
+            summed.input[1] = windows.output[1];
         }
-        Ok(gram)
-    }
-
-    /// The pixels that the columns of a kernel read, one after another in one pixel of each output.
-    fn folded(&self, sample: &[f32], geometry: &ConvGeometry, windows: &Windows) -> Vec<Pixel> {
-        let (columns, channels) = (self.kernel[1], self.channels);
-        let [height, width] = windows.input;
-        let output = windows.output[1];
-        let plane = height * output;
-        let is_blocked = sample.len() == height * width * BLOCK;
-        let mut folded = vec![[0.0; BLOCK]; (columns * channels).div_ceil(BLOCK) * plane];
-        for row in 0..height {
-            for lane in 0..columns * channels {
-                let (tap, channel) = (lane / channels, lane % channels);
-                // Columns `column · stride + shift − left` of the image.
-                let (stride, shift) = (geometry.strides[1], tap * geometry.dilations[1]);
-                let first = geometry.pads[1].saturating_sub(shift).div_ceil(stride);
-                let from = (first * stride + shift).saturating_sub(geometry.pads[1]);
-                let (start, step) = if is_blocked {
-                    (row * width * BLOCK + channel, BLOCK)
-                } else {
-                    ((channel * height + row) * width, 1)
-                };
-                let count = width.saturating_sub(from).div_ceil(stride);
-                let Some(source) = sample.get(start + from * step..) else {
-                    continue;
-                };
-                let target = &mut folded[lane / BLOCK * plane + row * output..][..output];
-                let pixels = source.iter().step_by(stride * step).take(count);
-                for (to, value) in target.iter_mut().skip(first).zip(pixels) {
-                    to[lane % BLOCK] = *value;
-                }
-            }
-        }
-        folded
+        Ok(PatchWindows {
+            patch: *self,
+            regions: regions(&summed),
+            windows,
+        })
     }
 
     /// The matrix of a weight `[out, channels, height, width]`, summed over its output channels;
@@ -281,6 +212,111 @@ impl Patch {
             }
         }
         planes
+    }
+}
+
+impl PatchWindows {
+    /// `[height, width]` of the images.
+    pub fn image(&self) -> [usize; 2] {
+        self.windows.input
+    }
+
+    /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`, or of
+    /// planes where [`Patch::reads_planes`] says so.
+    ///
+    /// The sums are the same for any number of threads.
+    ///
+    /// # Errors
+    /// A tensor that is no such image.
+    pub fn gram(&self, images: &[Tensor]) -> Result<PatchGram> {
+        let patch = &self.patch;
+        let [height, width] = self.windows.input;
+        let images: Result<Vec<Tensor>> = images
+            .iter()
+            .map(|image| match *image.dims() {
+                [_, blocks, h, w, BLOCK]
+                    if [blocks, h, w] == [patch.channels.div_ceil(BLOCK), height, width] =>
+                {
+                    image.contiguous()
+                }
+                [_, channels, h, w]
+                    if patch.folds() && [channels, h, w] == [patch.channels, height, width] =>
+                {
+                    image.contiguous()
+                }
+                ref other => bail!(
+                    "expected {height} by {width} pixels of {} channels, got {other:?}",
+                    patch.channels
+                ),
+            })
+            .collect();
+        let images = images?;
+        let held: Vec<_> = images.iter().map(Tensor::storage_and_layout).collect();
+        let mut samples: Vec<&[f32]> = Vec::new();
+        for (storage, layout) in &held {
+            let Storage::Cpu(storage) = &**storage else {
+                bail!("expected images on the CPU");
+            };
+            let numbers = contiguous_f32(storage, layout)?;
+            let samples_here = layout.dims()[0].max(1);
+            samples.extend(numbers.chunks_exact((numbers.len() / samples_here).max(1)));
+        }
+        let [out_height, out_width] = self.windows.output;
+        let mut gram = PatchGram::zeros(patch.layout())?;
+        gram.windows = (samples.len() * out_height * out_width) as u64;
+        if patch.folds() {
+            let folded: Vec<Vec<Pixel>> =
+                samples.iter().map(|sample| self.folded(sample)).collect();
+            let samples: Vec<&[Pixel]> = folded.iter().map(Vec::as_slice).collect();
+            gram.sum_regions(&samples, height * out_width, &self.regions);
+        } else {
+            let samples: Vec<&[Pixel]> = samples
+                .iter()
+                .map(|sample| sample.as_chunks::<BLOCK>().0)
+                .collect();
+            gram.sum_regions(&samples, height * width, &self.regions);
+        }
+        Ok(gram)
+    }
+
+    /// The pixels that the columns of a kernel read, one after another in one pixel of each output.
+    fn folded(&self, sample: &[f32]) -> Vec<Pixel> {
+        let Windows {
+            kernel: [_, columns],
+            strides: [_, stride],
+            dilations: [_, dilation],
+            pads: [_, left, ..],
+            input: [height, width],
+            output: [_, output],
+        } = self.windows;
+        let channels = self.patch.channels;
+        let plane = height * output;
+        let is_blocked = sample.len() == height * width * BLOCK;
+        let mut folded = vec![[0.0; BLOCK]; (columns * channels).div_ceil(BLOCK) * plane];
+        for row in 0..height {
+            for lane in 0..columns * channels {
+                let (tap, channel) = (lane / channels, lane % channels);
+                // Columns `column · stride + shift − left` of the image.
+                let shift = tap * dilation;
+                let first = left.saturating_sub(shift).div_ceil(stride);
+                let from = (first * stride + shift).saturating_sub(left);
+                let (start, step) = if is_blocked {
+                    (row * width * BLOCK + channel, BLOCK)
+                } else {
+                    ((channel * height + row) * width, 1)
+                };
+                let count = width.saturating_sub(from).div_ceil(stride);
+                let Some(source) = sample.get(start + from * step..) else {
+                    continue;
+                };
+                let target = &mut folded[lane / BLOCK * plane + row * output..][..output];
+                let pixels = source.iter().step_by(stride * step).take(count);
+                for (to, value) in target.iter_mut().skip(first).zip(pixels) {
+                    to[lane % BLOCK] = *value;
+                }
+            }
+        }
+        folded
     }
 }
 

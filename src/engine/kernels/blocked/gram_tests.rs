@@ -35,25 +35,26 @@ fn check(case: &Case, random: &mut Random) -> Result<f64> {
         .collect::<Result<_>>()?;
     let change = patch.of_weight(&weight, out, Some(&bias))?;
     let squares: f64 = bias.iter().map(|b| f64::from(*b).powi(2)).sum();
-    let mut gram = patch.of_images(&blocked[..1], &case.geometry)?;
-    gram.add(&patch.of_images(&blocked[1..], &case.geometry)?);
+    let windows = patch.over([case.input[2], case.input[3]], &case.geometry)?;
+    let mut gram = windows.gram(&blocked[..1])?;
+    gram.add(&windows.gram(&blocked[1..])?);
     let actual = gram.dot(&change) + gram.windows() as f64 * squares;
     let context = format!("{:?} {:?} {:?}", case.input, case.weight, case.geometry);
     assert!(
         (actual - expected).abs() <= 2e-5 * expected,
         "{context}: {actual} is not {expected}"
     );
-    let together = patch.of_images(&blocked, &case.geometry)?;
+    let together = windows.gram(&blocked)?;
     assert_eq!(together.windows(), gram.windows(), "{context}");
     let together = together.dot(&change);
     assert!(
         (together - gram.dot(&change)).abs() <= 1e-5 * expected,
         "{context}"
     );
-    let alone = undivided(|| patch.of_images(&blocked, &case.geometry))?.dot(&change);
+    let alone = undivided(|| windows.gram(&blocked))?.dot(&change);
     assert_eq!(together.to_bits(), alone.to_bits(), "{context}");
     if patch.reads_planes() {
-        let planes = patch.of_images(&images, &case.geometry)?.dot(&change);
+        let planes = windows.gram(&images)?.dot(&change);
         assert_eq!(together.to_bits(), planes.to_bits(), "{context}");
     }
     Ok(actual)
@@ -164,11 +165,16 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let patch = Patch::dense([3, 3], 20);
     let plain = geometry([1, 1], [1; 4], [1, 1]);
     let mut random = Random::new(1);
-    let other_channels = random.tensor(&[1, 1, 5, 5, BLOCK])?;
-    assert!(patch.of_images(&[other_channels], &plain).is_err());
-    let too_small = random.tensor(&[1, 2, 2, 2, BLOCK])?;
+    let windows = patch.over([5, 5], &plain)?;
+    for shape in [
+        &[1, 1, 5, 5, BLOCK][..],
+        &[1, 2, 5, 4, BLOCK],
+        &[1, 20, 5, 5],
+    ] {
+        assert!(windows.gram(&[random.tensor(shape)?]).is_err(), "{shape:?}");
+    }
     let unpadded = geometry([1, 1], [0; 4], [1, 1]);
-    assert!(patch.of_images(&[too_small], &unpadded).is_err());
+    assert!(patch.over([2, 2], &unpadded).is_err());
     assert!(patch.of_weight(&[0.0; 9], 1, None).is_err());
     Ok(())
 }
@@ -178,7 +184,8 @@ fn long_sums_keep_their_digits() -> Result<()> {
     let patch = Patch::dense([1, 1], 16);
     // Each product is rounded down where a sum of them is long.
     let image = Tensor::full(0.3f32, (1, 1, 512, 512, BLOCK), &candle_core::Device::Cpu)?;
-    let gram = patch.of_images(&[image], &geometry([1, 1], [0; 4], [1, 1]))?;
+    let windows = patch.over([512, 512], &geometry([1, 1], [0; 4], [1, 1]))?;
+    let gram = windows.gram(&[image])?;
     let weight: Vec<f32> = (0..16)
         .map(|channel| if channel == 0 { 1.0 } else { 0.0 })
         .collect();

@@ -27,7 +27,7 @@ mod weights;
 
 pub use affine::scale_and_shift_blocked;
 pub use conv::{ConvInput, ConvOutput, conv2d_blocked};
-pub use gram::{Patch, PatchGram};
+pub use gram::{Patch, PatchGram, PatchWindows};
 pub use integer::has_integer_dot_products;
 pub use layout::{block_channels, concat_blocked, unblock_channels};
 pub use pool::{average_pool_blocked, global_average_pool_blocked, max_pool_blocked};

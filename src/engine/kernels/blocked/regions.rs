@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::super::planes::Windows;
 
 /// Most products that are added one after another; longer sums in `f32` would lose digits.
-pub(super) const CHAIN: usize = 1024;
+pub(super) const CHAIN: usize = 4096;
 
 /// Pixels that are multiplied with those at a distance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -116,6 +116,9 @@ pub struct LayerTap<'a> {
 /// Sees every layer of a run as it ends.
 pub type Tap<'a> = dyn FnMut(LayerTap<'_>) -> Result<(), RunError> + 'a;
 
+/// Sees the input of every layer of a run before it is computed.
+pub(super) type InputTap<'a> = dyn FnMut(LayerId, &Value) -> Result<(), RunError> + 'a;
+
 /// How a run is watched and stopped.
 pub struct RunOptions<'a> {
     /// What to keep.
@@ -340,6 +343,17 @@ impl Executor {
         fed: &Activations,
         options: RunOptions<'_>,
     ) -> Result<Activations, RunError> {
+        self.run_seeing(prepared, fed, options, None)
+    }
+
+    /// [`Executor::run_whole`] that shows the inputs of the layers; they are joined as otherwise.
+    pub(super) fn run_seeing(
+        &self,
+        prepared: &PreparedPlan,
+        fed: &Activations,
+        options: RunOptions<'_>,
+        mut see: Option<&mut InputTap<'_>>,
+    ) -> Result<Activations, RunError> {
         let RunOptions {
             keep,
             cancel,
@@ -362,6 +376,11 @@ impl Executor {
                 .as_ref()
                 .filter(|followers| joins && self.can_join(followers, &needed, &held, wanted));
             if let Some(id) = self.layer_at[index] {
+                if let (Some(see), Some(input)) =
+                    (&mut see, self.value(&held, self.layers[id.index()].input))
+                {
+                    see(id, &input)?;
+                }
                 let (output, joined) =
                     self.run_layer(id, node, prepared, &held, followers, tap.as_deref_mut())?;
                 if let (Some(followers), true) = (followers, joined) {

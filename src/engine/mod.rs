@@ -11,6 +11,7 @@ mod followers;
 mod forward;
 pub mod kernels;
 mod layer_weights;
+mod local_error;
 mod metrics;
 mod ops;
 mod pieces;
@@ -20,6 +21,7 @@ mod sample_predictions;
 mod sensitivity;
 mod slices;
 mod value;
+mod weight_changes;
 
 pub use activation_cache::ActivationCache;
 pub use activations::Activations;
@@ -33,14 +35,14 @@ pub use executor::{
 };
 pub use forward::{forward, run_batches};
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
+pub use local_error::{LocalErrors, local_errors};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
-    LocalErrors, Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, local_errors,
-    sensitivity,
+    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,
 };
 pub use slices::{compare, compare_values, with_f32};
 pub use value::Value;

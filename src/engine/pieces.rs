@@ -9,7 +9,7 @@ use crate::model::{Graph, ValueId, fixed_batch, infer_shapes};
 /// Bytes that a node may read and write for a piece: what a second-level cache holds.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Pieces that give every thread of a common processor something to do.
+/// Pieces that give every thread of a common processor equally much to do.
 const FEWEST_PIECES: usize = 8;
 
 /// How the values of a graph depend on the batch.
@@ -98,7 +98,8 @@ impl BatchAxis {
     /// The pieces of a batch whose results are merged: they do not depend on the number of threads.
     pub(super) fn fixed_pieces(&self, samples: usize) -> Vec<Range<usize>> {
         let largest = (PIECE_BYTES / self.sample_bytes.max(1)).max(1);
-        let count = samples.div_ceil(largest).max(FEWEST_PIECES);
+        // A multiple, so that no thread is left without work at the end.
+        let count = samples.div_ceil(largest).next_multiple_of(FEWEST_PIECES);
         cut(samples, count.clamp(1, samples.max(1)))
     }
 }

@@ -1,6 +1,7 @@
 //! What single layers tell about a plan before it is run.
 
-use super::sensitivity::{LocalErrors, Protocol, Sensitivity, Subject};
+use super::local_error::LocalErrors;
+use super::sensitivity::{Protocol, Sensitivity, Subject};
 use crate::plan::{LayerPlan, Plan};
 use crate::quant::NumberFormat;
 

@@ -57,7 +57,7 @@ impl Subject {
     }
 
     /// A layer's choice with the studied parts at `width` and the others in float.
-    fn applied_to(self, choice: &LayerPlan, width: NumberFormat) -> LayerPlan {
+    pub(super) fn applied_to(self, choice: &LayerPlan, width: NumberFormat) -> LayerPlan {
         let mut changed = choice.clone();
         let at = |on: bool| if on { width } else { NumberFormat::F32 };
         changed.weight.format = at(self != Self::Activations);
@@ -101,21 +101,6 @@ pub struct Sensitivity {
     pub float: Classification,
     /// One row per layer, one column per width.
     pub cells: Vec<Vec<SensitivityCell>>,
-}
-
-/// Local error of every layer at every width.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LocalErrors {
-    /// Weights, activations or both.
-    pub subject: Subject,
-    /// The widths, in the order of the columns.
-    pub widths: Vec<NumberFormat>,
-    /// Samples done.
-    pub samples: usize,
-    /// Samples to do.
-    pub total: usize,
-    /// One row per layer, one column per width: the layer's output on float inputs, against float.
-    pub cells: Vec<Vec<ErrorSum>>,
 }
 
 /// Settings of every (layer, width) cell.
@@ -225,7 +210,7 @@ pub fn sensitivity(
 /// Cuts a batch into pieces, each of which stays on one thread with all that is measured on it.
 ///
 /// The results come in the order of the samples and do not depend on the number of threads.
-fn each_piece<R: Send>(
+pub(super) fn each_piece<R: Send>(
     executor: &Executor,
     batch: &Batch,
     measure: impl Fn(&Batch) -> Result<R, RunError> + Sync,
@@ -321,77 +306,6 @@ impl Study<'_> {
             }
         }
     }
-}
-
-/// Measures every layer at every width on the layer alone: one float pass, then only the layers.
-///
-/// # Errors
-/// As [`sensitivity`].
-pub fn local_errors(
-    executor: &Executor,
-    plan: &Plan,
-    ranges: Option<&Ranges>,
-    subject: Subject,
-    widths: &[NumberFormat],
-    batches: &Batches,
-    cancel: &CancelToken,
-    on_batch: &mut dyn FnMut(&LocalErrors),
-) -> Result<LocalErrors, RunError> {
-    let sweep = Sweep::prepare(executor, plan, ranges, subject, widths, cancel)?;
-    let float = executor.prepare_float()?;
-    let mut result = LocalErrors {
-        subject,
-        widths: widths.to_vec(),
-        samples: 0,
-        total: batches.len(),
-        cells: vec![vec![ErrorSum::default(); widths.len()]; executor.layers().len()],
-    };
-    for batch in batches.iter() {
-        let batch = batch?;
-        let piece = |part: &Batch| local_piece(executor, &sweep, &float, part, cancel);
-        for cells in each_piece(executor, &batch, piece)? {
-            for (row, measured) in result.cells.iter_mut().zip(&cells) {
-                for (cell, measured) in row.iter_mut().zip(measured) {
-                    cell.merge(measured);
-                }
-            }
-        }
-        result.samples += batch.len;
-        on_batch(&result);
-    }
-    Ok(result)
-}
-
-/// The error of every layer alone on a piece of a batch.
-fn local_piece(
-    executor: &Executor,
-    sweep: &Sweep,
-    float: &PreparedPlan,
-    batch: &Batch,
-    cancel: &CancelToken,
-) -> Result<Vec<Vec<ErrorSum>>, RunError> {
-    let held = run_everything(executor, float, &batch.fed, cancel)?;
-    let mut cells = Vec::with_capacity(sweep.layers.len());
-    for ((index, layer), settings) in (0u32..).zip(executor.layers().iter()).zip(&sweep.layers) {
-        let id = LayerId(index);
-        let mut fed = held.clone();
-        fed.remove(layer.output);
-        let row: Result<Vec<ErrorSum>, RunError> = settings
-            .iter()
-            .map(|setting| {
-                let changed = float.with_layer(id, setting.clone());
-                let options = RunOptions {
-                    keep: Keep::Values(&[layer.output]),
-                    cancel,
-                    tap: None,
-                };
-                let run = executor.run(&changed, &fed, options)?;
-                layer_error(executor, id, &held, &run)
-            })
-            .collect();
-        cells.push(row?);
-    }
-    Ok(cells)
 }
 
 fn run_everything(

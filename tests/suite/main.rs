@@ -21,6 +21,7 @@ mod golden_samples;
 mod graph;
 #[cfg(target_os = "linux")]
 mod loading;
+mod local_errors;
 mod reuse;
 mod samples_window;
 mod window;

@@ -9,10 +9,15 @@
 mod affine;
 mod conv;
 mod depthwise;
+mod gram;
+#[cfg(test)]
+mod gram_tests;
 mod integer;
 mod layout;
 mod pool;
+mod products;
 mod reading;
+mod regions;
 mod strips;
 #[cfg(test)]
 mod tests;
@@ -25,6 +30,7 @@ mod winograd_transforms;
 
 pub use affine::scale_and_shift_blocked;
 pub use conv::{ConvInput, ConvOutput, conv2d_blocked};
+pub use gram::{Patch, PatchGram, PatchWindows};
 pub use integer::has_integer_dot_products;
 pub use layout::{block_channels, concat_blocked, unblock_channels};
 pub use pool::{average_pool_blocked, global_average_pool_blocked, max_pool_blocked};

@@ -221,7 +221,9 @@ impl Cells<'_> {
         actions: &mut Vec<Action>,
     ) {
         row.set_selected(self.session.selection().contains(&self.id));
-        row.set_hovered(self.fill.is_some());
+        if self.fill.is_some() {
+            row.set_hovered(true);
+        }
         for column in columns {
             row.col(|ui| self.cell_ui(ui, view, *column, actions));
         }

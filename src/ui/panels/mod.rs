@@ -5,6 +5,8 @@ mod coverage;
 mod heat_map;
 mod history_plot;
 mod inspector;
+mod inspector_change;
+mod inspector_numbers;
 mod inspector_plots;
 mod layer_columns;
 mod layer_fill;

@@ -126,7 +126,7 @@ fn the_menu_of_a_row_edits_and_selects() {
     assert_eq!(weight_bits(&window, 4), ["8", "8", "4", "8"]);
     set_weights(&mut window, 0, "4");
     open_menu(&mut window, 2);
-    click_button(&mut window, "Select all with 4 bits weights");
+    click_button(&mut window, "Select all with weights of 4 bits");
     assert_eq!(session(&window).selection(), [LayerId(2), LayerId(0)]);
 
     open_menu(&mut window, 2);

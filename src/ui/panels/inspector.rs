@@ -283,9 +283,6 @@ fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
             ("kurtosis", format::value(statistics.kurtosis)),
         ]);
     }
-    if let Some(levels) = weight.levels {
-        numbers.push(("levels used", levels_text(levels)));
-    }
     if let Some(errors) = &weight.errors {
         numbers.push(("SQNR", format::db(errors.sqnr_db())));
         numbers.push(("saturated", format::small_percent(errors.saturation())));
@@ -300,6 +297,11 @@ fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
         numbers.push(("largest scale", value(largest)));
     }
     numbers_ui(ui, "weight numbers", &numbers);
+    if let Some(levels) = weight.levels {
+        // On a line of its own, because it would push the other numbers out of a narrow panel.
+        ui.label(format!("{} levels used", levels_text(levels)))
+            .on_hover_text("Levels that at least one weight takes, of those that the grids have; summed over the grids");
+    }
 }
 
 fn scale_extremes(grids: &[crate::quant::Grid]) -> Option<(f32, f32)> {

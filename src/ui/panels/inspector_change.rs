@@ -22,11 +22,15 @@ pub(super) fn change_ui(ui: &mut egui::Ui, before: &Inspection, after: &Inspecti
         .num_columns(3)
         .spacing([12.0, 2.0])
         .show(ui, |ui| {
+            for heading in ["", "before", "now"] {
+                ui.label(RichText::new(heading).small().color(weak));
+            }
+            ui.end_row();
             for change in changes(before, after) {
                 ui.label(RichText::new(change.name).color(weak));
                 ui.label(change.before.as_str())
                     .on_hover_text(format!("{} before the change", change.name));
-                ui.label(format!("→ {}", change.after));
+                ui.label(change.after.as_str());
                 ui.end_row();
             }
         });

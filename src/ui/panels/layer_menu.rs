@@ -69,7 +69,7 @@ fn selections_ui(
 ) -> Option<Vec<LayerId>> {
     let width = target.choice.weight.format;
     let mut chosen = None;
-    let text = format!("Select all with {} weights", format::width(width));
+    let text = format!("Select all with weights of {}", format::width(width));
     if ui.button(text).clicked() {
         let layers = (0..).map(LayerId).zip(session.plan().layers());
         chosen = Some(

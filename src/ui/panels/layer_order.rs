@@ -52,7 +52,7 @@ impl LayerColumn {
             Self::Sqnr => "SQNR",
             Self::Size => "Size",
             Self::Lock => "Lock",
-            Self::Sensitivity => "Sensitivity",
+            Self::Sensitivity => "Sweep",
             Self::Op => "Op",
             Self::Shape => "Weight",
             Self::Parameters => "Params",

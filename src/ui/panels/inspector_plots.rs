@@ -246,22 +246,20 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
 /// The numbers of a channel, one a line.
 fn channel_text(index: usize, channel: &ChannelInspection) -> String {
     let value = |number: f32| format::value(f64::from(number));
-    let mut text = format!(
-        "channel {index}\nmin {}\nmax {}",
-        value(channel.range.min()),
-        value(channel.range.max())
-    );
+    let mut lines = vec![
+        format!("channel {index}"),
+        format!("min {}", value(channel.range.min())),
+        format!("max {}", value(channel.range.max())),
+    ];
     if let Some(scale) = channel.scale {
-        text += &format!("\nscale {}", value(scale));
+        lines.push(format!("scale {}", value(scale)));
     }
     if let Some(errors) = &channel.errors {
-        text += &format!(
-            "\nSQNR {}\nsaturated {}",
-            format::db(errors.sqnr_db()),
-            format::small_percent(errors.saturation())
-        );
+        let saturated = format::small_percent(errors.saturation());
+        lines.push(format!("SQNR {}", format::db(errors.sqnr_db())));
+        lines.push(format!("saturated {saturated}"));
     }
-    text
+    lines.join("\n")
 }
 
 /// The input's distribution with clip range, grid and one mark per calibrator.

@@ -29,6 +29,14 @@ pub struct QuantizedWeights {
     group_len: usize,
 }
 
+/// How many different values there are; zero counts once, whatever its sign.
+fn different(values: &[f32]) -> usize {
+    let mut bits: Vec<u32> = values.iter().map(|value| (value + 0.0).to_bits()).collect();
+    bits.sort_unstable();
+    bits.dedup();
+    bits.len()
+}
+
 /// Weights as `steps · scale` with one scale for each output channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelSteps {
@@ -63,6 +71,20 @@ impl QuantizedWeights {
         weights
             .filter_map(|(i, x)| Some(self.grid_at(i)?.quantize(*x)))
             .collect()
+    }
+
+    /// How many different levels each grid's weights take, summed over the grids; without grids, of
+    /// the whole weight.
+    pub fn levels_used(&self) -> usize {
+        if self.grids.len() <= 1 {
+            return different(&self.dequantized);
+        }
+        let by_channel = self.layout.gather(&self.dequantized);
+        self.layout
+            .channels(&by_channel)
+            .flat_map(|channel| channel.chunks(self.group_len.max(1)))
+            .map(different)
+            .sum()
     }
 
     /// The weights in steps from zero, `ŵ / scale`, where every output channel has one scale.

@@ -1,13 +1,18 @@
 //! What the inspector shows of one layer.
 
+use std::sync::Arc;
+
 use super::open_model::OpenModel;
 use crate::engine::{Ranges, RunError, quantize_layer_weight, weight_values};
 use crate::model::LayerId;
 use crate::plan::LayerPlan;
 use crate::quant::{
-    Calibrator, Grid, Histogram, NumberFormat, QuantSpec, Range, SliceErrors, SliceStatistics,
-    channel_ranges, error_histogram, histogram, slice_statistics,
+    Calibrator, Grid, Histogram, NumberFormat, QuantSpec, QuantizedWeights, Range, SliceErrors,
+    SliceStatistics, channel_ranges, error_histogram, histogram, slice_statistics,
 };
+
+/// A channel whose range is more than this many times the median range is an outlier.
+const OUTLIER_RATIO: f64 = 4.0;
 
 /// Bins of the histograms that are drawn.
 const BINS: usize = 256;
@@ -38,10 +43,61 @@ pub struct WeightInspection {
     pub errors: Option<SliceErrors>,
     /// Grid of each channel (or group, or of the whole tensor); empty for a float weight.
     pub grids: Vec<Grid>,
-    /// Different dequantized values that occur.
-    pub unique_levels: usize,
-    /// Extremes of every output channel.
-    pub channels: Vec<Range>,
+    /// Levels of the grids that occur; `None` for the floating-point formats.
+    pub levels: Option<Levels>,
+    /// Every output channel.
+    pub channels: Arc<[ChannelInspection]>,
+}
+
+/// Levels summed over all grids of a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// Levels that at least one weight takes.
+    pub used: u64,
+    /// Levels that the grids have.
+    pub available: u64,
+}
+
+/// One output channel of a weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelInspection {
+    /// Extremes of the float weights.
+    pub range: Range,
+    /// Step of the channel's grid, of the largest where it has one for each group; `None` for a
+    /// floating-point format.
+    pub scale: Option<f32>,
+    /// Signal, noise and saturation; `None` for a float weight.
+    pub errors: Option<SliceErrors>,
+}
+
+impl ChannelInspection {
+    /// Distance of the extremes, at least 0.
+    pub fn span(&self) -> f64 {
+        f64::from(self.range.max()) - f64::from(self.range.min())
+    }
+}
+
+impl WeightInspection {
+    /// Channels whose range is over four times the median range, with that ratio, the largest first.
+    pub fn outliers(&self) -> Vec<(usize, f64)> {
+        let mut spans: Vec<f64> = self.channels.iter().map(ChannelInspection::span).collect();
+        spans.sort_by(f64::total_cmp);
+        let Some(median) = spans.get(spans.len() / 2).copied() else {
+            return Vec::new();
+        };
+        if median <= 0.0 {
+            return Vec::new();
+        }
+        let mut outliers: Vec<(usize, f64)> = self
+            .channels
+            .iter()
+            .map(|channel| channel.span() / median)
+            .enumerate()
+            .filter(|(_, ratio)| *ratio > OUTLIER_RATIO)
+            .collect();
+        outliers.sort_by(|a, b| b.1.total_cmp(&a.1));
+        outliers
+    }
 }
 
 /// A layer's input as calibration saw it, and how it is quantized.
@@ -93,9 +149,8 @@ fn inspect_weight(
     let quantized = (spec.format != NumberFormat::F32)
         .then(|| quantize_layer_weight(layer, &values, spec))
         .transpose()?;
-    let unique_levels = quantized
-        .as_ref()
-        .map_or(&values, |quantized| &quantized.dequantized);
+    let ranges = channel_ranges(&values, &layer.weight_shape, layer.channel_axis)
+        .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(WeightInspection {
         statistics: slice_statistics(&values),
         histogram: histogram(&values, BINS),
@@ -103,18 +158,43 @@ fn inspect_weight(
             .as_ref()
             .and_then(|quantized| error_histogram(&values, &quantized.dequantized, BINS)),
         errors: quantized.as_ref().map(|quantized| quantized.errors),
-        unique_levels: count_unique(unique_levels),
-        channels: channel_ranges(&values, &layer.weight_shape, layer.channel_axis)
-            .map_err(|error| RunError::layer(layer, error.to_string()))?,
+        levels: quantized.as_ref().and_then(|it| levels(it, spec.format)),
+        channels: inspect_channels(&ranges, quantized.as_ref()),
         grids: quantized.map_or_else(Vec::new, |quantized| quantized.grids),
     })
 }
 
-fn count_unique(values: &[f32]) -> usize {
-    let mut bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
-    bits.sort_unstable();
-    bits.dedup();
-    bits.len()
+fn levels(quantized: &QuantizedWeights, format: NumberFormat) -> Option<Levels> {
+    let of_grid = |grid: &Grid| match format {
+        // The grid of one bit has a zero between its two levels, for channels of zeros.
+        NumberFormat::Int(bits) if bits.get() == 1 => 2,
+        _ => u64::from(grid.q_max().abs_diff(grid.q_min())) + 1,
+    };
+    (!quantized.grids.is_empty()).then(|| Levels {
+        used: quantized.levels_used() as u64,
+        available: quantized.grids.iter().map(of_grid).sum(),
+    })
+}
+
+fn inspect_channels(
+    ranges: &[Range],
+    quantized: Option<&QuantizedWeights>,
+) -> Arc<[ChannelInspection]> {
+    let grids = quantized.map_or(&[][..], |quantized| quantized.grids.as_slice());
+    let of_channel = |channel: usize| match grids.len() / ranges.len().max(1) {
+        0 => grids.get(..1),
+        groups => grids.get(channel * groups..(channel + 1) * groups),
+    };
+    ranges
+        .iter()
+        .enumerate()
+        .map(|(channel, range)| ChannelInspection {
+            range: *range,
+            scale: of_channel(channel)
+                .and_then(|grids| grids.iter().map(Grid::scale).reduce(f32::max)),
+            errors: quantized.and_then(|it| it.channel_errors.get(channel).copied()),
+        })
+        .collect()
 }
 
 fn inspect_activation(
@@ -175,4 +255,40 @@ fn share_outside(histogram: &Histogram, clip: Range) -> f64 {
         .map(|(_, count)| *count)
         .sum();
     outside as f64 / total.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weight(spans: &[f32]) -> WeightInspection {
+        WeightInspection {
+            statistics: None,
+            histogram: None,
+            error_histogram: None,
+            errors: None,
+            grids: Vec::new(),
+            levels: None,
+            channels: spans
+                .iter()
+                .map(|span| ChannelInspection {
+                    range: Range::new(-span / 2.0, span / 2.0).unwrap(),
+                    scale: None,
+                    errors: None,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn outliers_are_channels_far_above_the_median() {
+        for (spans, expected) in [
+            (vec![1.0, 1.0, 9.0, 1.0, 5.0], vec![(2, 9.0), (4, 5.0)]),
+            (vec![1.0, 4.0, 1.0], vec![]),
+            (vec![0.0, 0.0, 7.0], vec![]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(weight(&spans).outliers(), expected, "{spans:?}");
+        }
+    }
 }

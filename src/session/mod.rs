@@ -37,7 +37,9 @@ pub use bundled::{BundledSample, bundled_samples};
 pub use error::SessionError;
 pub use files::write_atomically;
 pub use history::HistoryEntry;
-pub use inspection::{ActivationInspection, Inspection, WeightInspection};
+pub use inspection::{
+    ActivationInspection, ChannelInspection, Inspection, Levels, WeightInspection,
+};
 pub use job_slot::JobStatus;
 pub use memory::{default_cache_bytes, process_bytes};
 pub use messages::{Message, Remedy, Severity};

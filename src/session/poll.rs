@@ -68,6 +68,8 @@ impl Session {
             Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
         self.close_data();
         self.sensitivity = None;
+        self.inspection = None;
+        self.inspection_before = None;
         self.undo = UndoStack::default();
         self.history_changes = HistoryChanges::default();
         self.saved = None;
@@ -365,7 +367,7 @@ impl Session {
         if let Some(outcome) = self.jobs.inspection.outcome() {
             changed = true;
             if let Some(inspection) = self.finished("Inspect layer", outcome) {
-                self.inspection = Some(inspection);
+                self.take_inspection(inspection);
             }
         }
         changed

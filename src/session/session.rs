@@ -83,6 +83,8 @@ pub struct Session {
     /// The plan whose schemes and calibrators the sweep was measured with.
     pub(super) sensitivity_plan: Plan,
     pub(super) inspection: Option<Inspection>,
+    /// The same layer under the choice that it had before.
+    pub(super) inspection_before: Option<Inspection>,
     pub(super) messages: Vec<Message>,
     pub(super) next_message: u64,
     pub(super) log: VecDeque<Message>,
@@ -197,6 +199,7 @@ impl Session {
             local_errors: None,
             sensitivity: None,
             inspection: None,
+            inspection_before: None,
             messages: Vec::new(),
             next_message: 0,
             log: VecDeque::new(),
@@ -280,6 +283,27 @@ impl Session {
     pub fn inspection(&self) -> Option<&Inspection> {
         let inspection = self.inspection.as_ref()?;
         (self.selection.first() == Some(&inspection.layer)).then_some(inspection)
+    }
+
+    /// Details of the same layer under the choice that it had before the last change, if it was
+    /// shown under that one.
+    pub fn inspection_before(&self) -> Option<&Inspection> {
+        let before = self.inspection_before.as_ref()?;
+        (self.inspection()?.layer == before.layer).then_some(before)
+    }
+
+    /// Takes in an inspection; the one of another choice of the same layer is kept beside it.
+    pub(super) fn take_inspection(&mut self, inspection: Inspection) {
+        let last = self.inspection.replace(inspection);
+        let Some((last, now)) = last.zip(self.inspection.as_ref()) else {
+            self.inspection_before = None;
+            return;
+        };
+        if last.layer != now.layer {
+            self.inspection_before = None;
+        } else if last.choice != now.choice {
+            self.inspection_before = Some(last);
+        }
     }
 
     /// Messages that were not dismissed, oldest first.

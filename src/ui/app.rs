@@ -13,8 +13,8 @@ use super::looks::{Looks, STORAGE_KEY, ThemeChoice, Zoom};
 use super::palette::{Outcome, Palette};
 use super::panel::Panel;
 use super::panels::{
-    MenuLooks, ToastsView, lasting, log_ui, menu_bar_ui, messages_ui, status_bar_ui, toasts_ui,
-    toolbar_ui,
+    LayerColumns, MenuLooks, ToastsView, lasting, log_ui, menu_bar_ui, messages_ui, status_bar_ui,
+    toasts_ui, toolbar_ui,
 };
 use super::shortcuts::shortcuts_ui;
 use super::views::Views;
@@ -137,6 +137,9 @@ impl App {
                 self.views.overview.preprocess.confirmed = looks.preprocess_confirmed;
                 if let Some(layout) = looks.layout {
                     self.dock.restore(layout);
+                }
+                if let Some(columns) = looks.layer_columns {
+                    self.views.layer_table.columns = LayerColumns::restored(columns);
                 }
                 self.set_theme(looks.theme, ctx);
                 self.set_zoom(looks.zoom, ctx);
@@ -336,6 +339,7 @@ impl eframe::App for App {
             hints_dismissed: self.hints_dismissed.clone(),
             preprocess_confirmed: self.views.overview.preprocess.confirmed.clone(),
             layout: self.dock.stored(),
+            layer_columns: self.views.layer_table.columns.stored(),
         };
         match serde_json::to_string(&looks) {
             Ok(text) => storage.set_string(STORAGE_KEY, text),

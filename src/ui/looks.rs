@@ -84,6 +84,8 @@ pub(crate) struct Looks {
     pub(crate) preprocess_confirmed: Vec<String>,
     /// Read apart, so that a layout of another version loses nothing else.
     pub(crate) layout: Option<serde_json::Value>,
+    /// Columns of the layer table, read apart for the same reason.
+    pub(crate) layer_columns: Option<serde_json::Value>,
 }
 
 #[cfg(test)]

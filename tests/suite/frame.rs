@@ -39,7 +39,7 @@ fn is_there(window: &Window, label: &str) -> bool {
 
 /// What the window would write to disk.
 #[derive(Default)]
-struct Stored(BTreeMap<String, String>);
+pub(crate) struct Stored(BTreeMap<String, String>);
 
 impl eframe::Storage for Stored {
     fn get_string(&self, key: &str) -> Option<String> {

@@ -19,6 +19,8 @@ mod golden_ops;
 mod golden_resnet20;
 mod golden_samples;
 mod graph;
+mod inspector;
+mod layer_table;
 #[cfg(target_os = "linux")]
 mod loading;
 mod local_errors;

@@ -2,6 +2,8 @@
 
 use egui::{ComboBox, DragValue, Label, RichText, ScrollArea};
 
+use super::inspector_change::change_ui;
+use super::inspector_numbers::numbers_as_text;
 use super::inspector_plots::{
     InspectorPlots, activation_plot_ui, channel_plot_ui, error_plot_ui, weight_plot_ui,
 };
@@ -9,7 +11,7 @@ use super::names::field_label_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
 use crate::quant::{Calibrator, Granularity, Range, Scheme};
-use crate::session::{Action, ActivationInspection, Inspection, LayerEdit, Session};
+use crate::session::{Action, ActivationInspection, Inspection, LayerEdit, Levels, Session};
 use crate::ui::{format, theme};
 
 /// Looks of the inspector.
@@ -49,6 +51,10 @@ pub(crate) fn inspector_ui(
         .show(ui, |ui| {
             head_ui(ui, layer, choice, session.selection().len());
             let inspection = session.inspection();
+            copy_ui(ui, layer, choice, inspection);
+            if let Some((before, after)) = session.inspection_before().zip(inspection) {
+                change_ui(ui, before, after);
+            }
             weight_ui(ui, session, layer, choice, inspection, view, actions);
             activation_ui(ui, session, id, choice, inspection, view, actions);
         });
@@ -84,6 +90,23 @@ fn head_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, selected: usize
             "Changes here apply to all {selected} selected layers"
         ));
     }
+}
+
+/// Puts the numbers of the layer on the clipboard.
+fn copy_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, inspection: Option<&Inspection>) {
+    let button = egui::Button::new("Copy as numbers").small();
+    let response = ui
+        .add_enabled(inspection.is_some(), button)
+        .on_hover_text("Copies this layer's numbers and a table of its channels, separated by tabs")
+        .on_disabled_hover_text("The layer is still being looked into");
+    if let Some(inspection) = inspection.filter(|_| response.clicked()) {
+        ui.copy_text(numbers_as_text(layer, choice, inspection));
+    }
+}
+
+/// How many levels are used of those that there are: `212 of 4080`.
+pub(super) fn levels_text(levels: Levels) -> String {
+    format!("{} of {}", levels.used, levels.available)
 }
 
 fn section_ui(ui: &mut egui::Ui, title: String) {
@@ -260,7 +283,6 @@ fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
             ("kurtosis", format::value(statistics.kurtosis)),
         ]);
     }
-    numbers.push(("levels used", format::count(weight.unique_levels as u64)));
     if let Some(errors) = &weight.errors {
         numbers.push(("SQNR", format::db(errors.sqnr_db())));
         numbers.push(("saturated", format::small_percent(errors.saturation())));
@@ -275,6 +297,11 @@ fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
         numbers.push(("largest scale", value(largest)));
     }
     numbers_ui(ui, "weight numbers", &numbers);
+    if let Some(levels) = weight.levels {
+        // On a line of its own, because it would push the other numbers out of a narrow panel.
+        ui.label(format!("{} levels used", levels_text(levels)))
+            .on_hover_text("Levels that at least one weight takes, of those that the grids have; summed over the grids");
+    }
 }
 
 fn scale_extremes(grids: &[crate::quant::Grid]) -> Option<(f32, f32)> {
@@ -424,6 +451,7 @@ fn activation_numbers_ui(
         .filter(|errors| errors.count > 0);
     if let Some(errors) = errors {
         numbers.push(("SQNR", format::db(errors.sqnr_db())));
+        numbers.push(("saturated", format::small_percent(errors.saturation())));
     }
     numbers_ui(ui, "activation numbers", &numbers);
 }

@@ -1,14 +1,16 @@
 //! Distributions of a layer's weight and input, with grids and clip ranges over them.
 
+use std::sync::Arc;
+
 use egui::{Color32, RichText};
 use egui_plot::{
-    Axis, Bar, BarChart, FilledArea, HoverPosition, LineStyle, Plot, PlotPoint, PlotUi, Span, VLine,
+    Axis, Bar, BarChart, HoverPosition, LineStyle, Plot, PlotPoint, PlotUi, Span, VLine,
 };
 
 use super::plot_axes::{legend_ui, quiet_plot, with_few_lines};
 use crate::model::Layer;
 use crate::quant::{Grid, Histogram, Range};
-use crate::session::{ActivationInspection, Inspection};
+use crate::session::{ActivationInspection, ChannelInspection, Inspection};
 use crate::ui::theme::Palette;
 use crate::ui::{format, theme};
 
@@ -200,25 +202,64 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
             layer.channel_axis,
             format::shape(&layer.weight_shape)
         ));
-    let xs: Vec<f64> = (0..channels.len()).map(|index| index as f64).collect();
-    let low: Vec<f64> = channels
+    let outliers = inspection.weight.outliers();
+    let palette = theme::palette(ui);
+    if let Some((first, ratio)) = outliers.first() {
+        let others = match outliers.len() {
+            1 => String::new(),
+            count => format!(", and {} more channels stand out", count - 1),
+        };
+        let text = format!("Outlier: channel {first}, {ratio:.1} times the median range{others}");
+        ui.label(RichText::new(text).color(palette.warn));
+    }
+    let bars = channels
         .iter()
-        .map(|channel| f64::from(channel.min()))
+        .enumerate()
+        .map(|(index, channel)| {
+            let is_outlier = outliers.iter().any(|(outlier, _)| *outlier == index);
+            let color = if is_outlier {
+                palette.warn
+            } else {
+                palette.series[2]
+            };
+            Bar::new(index as f64, channel.span())
+                .base_offset(f64::from(channel.range.min()))
+                .width(0.9)
+                .fill(color)
+                .stroke(egui::Stroke::NONE)
+        })
         .collect();
-    let high: Vec<f64> = channels
-        .iter()
-        .map(|channel| f64::from(channel.max()))
-        .collect();
-    let color = theme::palette(ui).series[2];
+    let named = Arc::clone(channels);
+    let chart = BarChart::new("range", bars)
+        .color(palette.series[2])
+        .element_formatter(Box::new(move |bar, _| {
+            let index = bar.argument.max(0.0) as usize;
+            named
+                .get(index)
+                .map_or_else(String::new, |channel| channel_text(index, channel))
+        }));
     with_few_lines(plot(ui, "channel ranges", "output channel", "weight"))
         .height(120.0)
-        .show(ui, |plot| {
-            plot.add(
-                FilledArea::new("range", &xs, &low, &high)
-                    .fill_color(color.gamma_multiply(0.45))
-                    .stroke(egui::Stroke::new(1.0, color)),
-            );
-        });
+        .show(ui, |plot| plot.bar_chart(chart));
+}
+
+/// The numbers of a channel, one a line.
+fn channel_text(index: usize, channel: &ChannelInspection) -> String {
+    let value = |number: f32| format::value(f64::from(number));
+    let mut lines = vec![
+        format!("channel {index}"),
+        format!("min {}", value(channel.range.min())),
+        format!("max {}", value(channel.range.max())),
+    ];
+    if let Some(scale) = channel.scale {
+        lines.push(format!("scale {}", value(scale)));
+    }
+    if let Some(errors) = &channel.errors {
+        let saturated = format::small_percent(errors.saturation());
+        lines.push(format!("SQNR {}", format::db(errors.sqnr_db())));
+        lines.push(format!("saturated {saturated}"));
+    }
+    lines.join("\n")
 }
 
 /// The input's distribution with clip range, grid and one mark per calibrator.

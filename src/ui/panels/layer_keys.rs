@@ -46,7 +46,7 @@ impl KeyTarget {
         }
     }
 
-    fn edit(self, format: NumberFormat) -> LayerEdit {
+    pub(super) fn edit(self, format: NumberFormat) -> LayerEdit {
         match self {
             Self::Weights => LayerEdit::WeightFormat(format),
             Self::Activations => LayerEdit::ActivationFormat(format),

@@ -3,14 +3,16 @@
 use std::cmp::Ordering;
 
 use regex::RegexBuilder;
+use serde::{Deserialize, Serialize};
 
+use super::sparkline::worst_sqnr_db;
 use crate::model::{Layer, LayerId};
 use crate::plan::layer_cost;
 use crate::quant::NumberFormat;
 use crate::session::Session;
 
 /// Columns of the layer table, in the order on the screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum LayerColumn {
     Name,
     WeightBits,
@@ -18,6 +20,7 @@ pub(crate) enum LayerColumn {
     Sqnr,
     Size,
     Lock,
+    Sensitivity,
     Op,
     Shape,
     Parameters,
@@ -26,13 +29,14 @@ pub(crate) enum LayerColumn {
 }
 
 impl LayerColumn {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Name,
         Self::WeightBits,
         Self::ActivationBits,
         Self::Sqnr,
         Self::Size,
         Self::Lock,
+        Self::Sensitivity,
         Self::Op,
         Self::Shape,
         Self::Parameters,
@@ -48,6 +52,7 @@ impl LayerColumn {
             Self::Sqnr => "SQNR",
             Self::Size => "Size",
             Self::Lock => "Lock",
+            Self::Sensitivity => "Sweep",
             Self::Op => "Op",
             Self::Shape => "Weight",
             Self::Parameters => "Params",
@@ -66,6 +71,9 @@ impl LayerColumn {
             }
             Self::Size => "Weight, scales, zero points and bias as the plan stores them",
             Self::Lock => "Presets and searches leave locked layers as they are",
+            Self::Sensitivity => {
+                "SQNR of the network's output at each width of the last sweep, one bar a width; a short bar is a layer that hurts"
+            }
             Self::Op => "Operator",
             Self::Shape => "Shape of the weight",
             Self::Parameters => "Weights and biases",
@@ -83,6 +91,7 @@ struct Key {
     filter: String,
     sort: (LayerColumn, bool),
     errors: Option<usize>,
+    sweep: Option<usize>,
 }
 
 /// The rows of the table, computed again only when something changed.
@@ -123,6 +132,7 @@ impl LayerOrder {
             filter: self.filter.clone(),
             sort: self.sort,
             errors: session.local_errors().map(|errors| errors.samples),
+            sweep: session.sensitivity().map(|sweep| sweep.samples),
         };
         if self.key.as_ref() != Some(&key) {
             self.compute(session, model.layers());
@@ -196,6 +206,10 @@ fn compare(
         LayerColumn::Sqnr => {
             // Layers without a value come last.
             let value = |id| local_sqnr_db(session, id).unwrap_or(f64::INFINITY);
+            value(a).total_cmp(&value(b))
+        }
+        LayerColumn::Sensitivity => {
+            let value = |id| worst_sqnr_db(session, id).unwrap_or(f64::INFINITY);
             value(a).total_cmp(&value(b))
         }
     }

@@ -1,11 +1,15 @@
 //! The table of layers: what each is, and what the plan does with it.
 
 use egui::{Align, Label, Layout, RichText, ScrollArea, Sense, TextEdit, vec2};
-use egui_extras::{Column, TableBuilder, TableRow};
+use egui_extras::{TableBuilder, TableRow};
 
+use super::layer_columns::LayerColumns;
+use super::layer_fill::{Fill, end_fill};
 use super::layer_keys::{KeyTarget, layer_keys};
+use super::layer_menu::{MenuTarget, layer_menu_ui};
 use super::layer_order::{LayerColumn, LayerOrder, local_sqnr_db};
 use super::names::shortened;
+use super::sparkline::sparkline_ui;
 use super::width_menu::width_chip_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
@@ -17,7 +21,10 @@ use crate::ui::{format, theme};
 #[derive(Debug, Default)]
 pub(crate) struct LayerTableView {
     order: LayerOrder,
+    pub(crate) columns: LayerColumns,
     keys_set: KeyTarget,
+    /// A width that is dragged over rows.
+    fill: Option<Fill>,
     /// Where a range of rows begins.
     anchor: Option<LayerId>,
     /// The layer that was shown in the last frame, to follow it when it changes elsewhere.
@@ -52,6 +59,7 @@ pub(crate) fn layer_table_ui(
         .show(ui, |ui| {
             table_ui(ui, session, view, model.layers(), &rows, actions);
         });
+    end_fill(ui, &mut view.fill, &rows, actions);
 }
 
 fn filter_ui(ui: &mut egui::Ui, session: &Session, view: &mut LayerTableView, all: usize) {
@@ -96,8 +104,13 @@ fn hint_ui(ui: &mut egui::Ui, view: &mut LayerTableView, session: &Session) {
             "of {} selected: 1–9 bits, 0 = 16, f, h, b; Shift: the other",
             session.selection().len()
         );
-        ui.add(Label::new(RichText::new(hint).small().color(weak)).truncate())
-            .on_hover_text("1 to 9 set that many bits, 0 sets 16, f sets f32, h f16, b bf16.\nWith Shift, W sets A and A sets W.\nArrows move the selection, Shift with arrows extends it.");
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            view.columns.menu_ui(ui);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.add(Label::new(RichText::new(hint).small().color(weak)).truncate())
+                    .on_hover_text("1 to 9 set that many bits, 0 sets 16, f sets f32, h f16, b bf16.\nWith Shift, W sets A and A sets W.\nArrows move the selection, Shift with arrows extends it.");
+            });
+        });
     });
 }
 
@@ -117,33 +130,26 @@ fn table_ui(
         .striped(true)
         .sense(Sense::click())
         .auto_shrink(false)
-        .cell_layout(Layout::left_to_right(Align::Center))
-        .column(
-            Column::initial(name_width)
-                .at_least(60.0)
-                .clip(true)
-                .resizable(true),
-        )
-        .column(Column::exact(36.0))
-        .column(Column::exact(36.0))
-        .column(Column::exact(78.0))
-        .column(Column::exact(62.0))
-        .column(Column::exact(34.0))
-        .column(Column::initial(86.0).clip(true))
-        .column(Column::initial(92.0).clip(true))
-        .column(Column::initial(60.0))
-        .column(Column::initial(60.0))
-        .column(Column::initial(150.0).clip(true));
+        .cell_layout(Layout::left_to_right(Align::Center));
+    let columns = view.columns.shown();
+    for column in &columns {
+        table = table.column(view.columns.layout(*column, name_width));
+    }
+    if view.columns.take_reset() {
+        table.reset();
+    }
     if let Some(row) = scroll_to {
         table = table.scroll_to_row(row, None);
     }
     table
         .header(theme::ROW_HEIGHT, |mut header| {
-            for column in LayerColumn::ALL {
-                header.col(|ui| header_ui(ui, view, column));
+            for column in &columns {
+                header.col(|ui| header_ui(ui, view, *column));
             }
         })
         .body(|body| {
+            view.columns.remember(&columns, body.widths());
+            let filled = view.fill.and_then(|fill| Some((fill, fill.span(rows)?)));
             body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
                 let Some(id) = rows.get(row.index()).copied() else {
                     return;
@@ -156,8 +162,12 @@ fn table_ui(
                         layer,
                         choice,
                         session,
+                        fill: filled
+                            .as_ref()
+                            .filter(|(_, span)| span.contains(&row.index()))
+                            .map(|(fill, _)| *fill),
                     };
-                    cells.row_ui(&mut row, view, rows, actions);
+                    cells.row_ui(&mut row, view, (rows, &columns), actions);
                 }
             });
         });
@@ -198,6 +208,8 @@ struct Cells<'a> {
     layer: &'a Layer,
     choice: &'a LayerPlan,
     session: &'a Session,
+    /// The width that is dragged over this row.
+    fill: Option<Fill>,
 }
 
 impl Cells<'_> {
@@ -205,35 +217,66 @@ impl Cells<'_> {
         &self,
         row: &mut TableRow<'_, '_>,
         view: &mut LayerTableView,
-        rows: &[LayerId],
+        (rows, columns): (&[LayerId], &[LayerColumn]),
         actions: &mut Vec<Action>,
     ) {
         row.set_selected(self.session.selection().contains(&self.id));
-        row.col(|ui| {
-            name_ui(ui, &self.layer.name);
-        });
-        for target in [KeyTarget::Weights, KeyTarget::Activations] {
-            row.col(|ui| self.width_ui(ui, view, target, actions));
+        if self.fill.is_some() {
+            row.set_hovered(true);
         }
-        row.col(|ui| sqnr_bar_ui(ui, local_sqnr_db(self.session, self.id)));
-        let size_bytes = layer_cost(self.layer, self.choice).size_bytes;
-        row.col(|ui| number_ui(ui, &format::bytes(size_bytes)));
-        row.col(|ui| self.lock_ui(ui, actions));
-        row.col(|ui| text_ui(ui, &self.layer.op));
-        row.col(|ui| text_ui(ui, &format::shape(&self.layer.weight_shape)));
-        row.col(|ui| number_ui(ui, &format::count(self.layer.parameters)));
-        row.col(|ui| {
-            let macs = self
-                .layer
-                .macs
-                .map_or_else(|| "–".to_owned(), format::count);
-            number_ui(ui, &macs);
-        });
-        row.col(|ui| text_ui(ui, &scheme_text(self.choice)));
+        for column in columns {
+            row.col(|ui| self.cell_ui(ui, view, *column, actions));
+        }
         let response = row.response();
+        let (pointer, modifiers) = response
+            .ctx
+            .input(|input| (input.pointer.latest_pos(), input.modifiers));
+        if let (Some(fill), Some(pointer)) = (&mut view.fill, pointer)
+            && response.rect.y_range().contains(pointer.y)
+        {
+            fill.over = self.id;
+        }
         if response.clicked() {
-            let modifiers = response.ctx.input(|input| input.modifiers);
             actions.push(Action::Select(self.clicked(view, rows, modifiers)));
+        }
+        response.container_context_menu(|ui| {
+            let target = MenuTarget {
+                id: self.id,
+                layer: self.layer,
+                choice: self.choice,
+                layers: self.with_selection(),
+            };
+            layer_menu_ui(ui, self.session, &target, actions);
+        });
+    }
+
+    fn cell_ui(
+        &self,
+        ui: &mut egui::Ui,
+        view: &mut LayerTableView,
+        column: LayerColumn,
+        actions: &mut Vec<Action>,
+    ) {
+        let layer = self.layer;
+        match column {
+            LayerColumn::Name => name_ui(ui, &layer.name),
+            LayerColumn::WeightBits => self.width_ui(ui, view, KeyTarget::Weights, actions),
+            LayerColumn::ActivationBits => self.width_ui(ui, view, KeyTarget::Activations, actions),
+            LayerColumn::Sqnr => sqnr_bar_ui(ui, local_sqnr_db(self.session, self.id)),
+            LayerColumn::Size => {
+                let size_bytes = layer_cost(layer, self.choice).size_bytes;
+                number_ui(ui, &format::bytes(size_bytes));
+            }
+            LayerColumn::Lock => self.lock_ui(ui, actions),
+            LayerColumn::Sensitivity => sparkline_ui(ui, self.session, self.id, &layer.name),
+            LayerColumn::Op => text_ui(ui, &layer.op),
+            LayerColumn::Shape => text_ui(ui, &format::shape(&layer.weight_shape)),
+            LayerColumn::Parameters => number_ui(ui, &format::count(layer.parameters)),
+            LayerColumn::Macs => {
+                let macs = layer.macs.map_or_else(|| "–".to_owned(), format::count);
+                number_ui(ui, &macs);
+            }
+            LayerColumn::Scheme => text_ui(ui, &scheme_text(self.choice)),
         }
     }
 
@@ -272,9 +315,20 @@ impl Cells<'_> {
             _ => (self.choice.weight.format, "Weight"),
         };
         let name = format!("{what} bits of {}", self.layer.name);
+        // While a width is dragged over the row, its chip shows what it would become.
+        let fill = self.fill.filter(|fill| fill.target == target);
+        let shown = fill.map_or(current, |fill| fill.format);
         let (response, chosen) = ui
-            .push_id((self.id.0, what), |ui| width_chip_ui(ui, &name, current))
+            .push_id((self.id.0, what), |ui| width_chip_ui(ui, &name, shown))
             .inner;
+        if response.drag_started_by(egui::PointerButton::Primary) {
+            view.fill = Some(Fill {
+                from: self.id,
+                over: self.id,
+                target,
+                format: current,
+            });
+        }
         if response.clicked() {
             view.keys_set = target;
         }

@@ -154,7 +154,7 @@ fn shown_subject(session: &Session, quantity: Quantity) -> Subject {
     .unwrap_or(Subject::Weights)
 }
 
-fn protocol_text(protocol: Protocol) -> &'static str {
+pub(super) fn protocol_text(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::OnlyOne => "only one layer quantized",
         Protocol::AllButOne => "all but one quantized",

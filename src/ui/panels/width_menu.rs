@@ -1,6 +1,6 @@
 //! Choosing a width, and showing one as a coloured chip.
 
-use egui::{Button, Popup, RichText, vec2};
+use egui::{Button, Popup, RichText, Sense, vec2};
 
 use crate::quant::{BitWidth, NumberFormat};
 use crate::ui::{format, theme};
@@ -54,7 +54,8 @@ pub(crate) fn width_chip_ui(
         .scope(|ui| {
             ui.spacing_mut().button_padding = vec2(3.0, 0.0);
             ui.spacing_mut().interact_size.y = 18.0;
-            ui.add_sized(vec2(34.0, 18.0), button)
+            // It is clicked for the menu, and dragged to carry its width over other rows.
+            ui.add_sized(vec2(34.0, 18.0), button.sense(Sense::click_and_drag()))
         })
         .inner
         .accessible_name(name);

@@ -1,0 +1,142 @@
+//! Which columns the layer table shows, and how wide they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use egui::PopupCloseBehavior;
+use egui::containers::menu::{MenuButton, MenuConfig};
+use egui_extras::Column;
+use serde::{Deserialize, Serialize};
+
+use super::layer_order::LayerColumn;
+
+/// The least width of a column that can be resized, in points.
+const LEAST_WIDTH: f32 = 30.0;
+
+/// Columns as the user left them; the name is always shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LayerColumns {
+    hidden: BTreeSet<LayerColumn>,
+    /// Widths in points, as they were last drawn.
+    widths: BTreeMap<LayerColumn, f32>,
+    /// Whether the table has to forget the widths that it keeps itself.
+    #[serde(skip)]
+    is_reset: bool,
+}
+
+impl LayerColumns {
+    /// As it is stored.
+    pub(crate) fn stored(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(self)
+            .inspect_err(|error| tracing::warn!("the columns are not stored: {error}"))
+            .ok()
+    }
+
+    /// What was stored; the first columns where it cannot be read.
+    pub(crate) fn restored(stored: serde_json::Value) -> Self {
+        serde_json::from_value(stored).unwrap_or_else(|error| {
+            tracing::warn!("the stored columns are not read: {error}");
+            Self::default()
+        })
+    }
+
+    /// The columns that are shown, in their order.
+    pub(super) fn shown(&self) -> Vec<LayerColumn> {
+        LayerColumn::ALL
+            .into_iter()
+            .filter(|column| !self.hidden.contains(column))
+            .collect()
+    }
+
+    /// How a column is laid out; `first_name_width` is for a name that was never drawn.
+    pub(super) fn layout(&self, column: LayerColumn, first_name_width: f32) -> Column {
+        let first_width = match column {
+            LayerColumn::Name => first_name_width,
+            LayerColumn::WeightBits | LayerColumn::ActivationBits => return Column::exact(36.0),
+            LayerColumn::Lock => return Column::exact(34.0),
+            LayerColumn::Sqnr => 78.0,
+            LayerColumn::Sensitivity => 72.0,
+            LayerColumn::Size => 62.0,
+            LayerColumn::Op => 86.0,
+            LayerColumn::Shape => 92.0,
+            LayerColumn::Parameters | LayerColumn::Macs => 60.0,
+            LayerColumn::Scheme => 150.0,
+        };
+        let width = self.widths.get(&column).copied().unwrap_or(first_width);
+        Column::initial(width.clamp(LEAST_WIDTH, 2000.0))
+            .at_least(LEAST_WIDTH)
+            .clip(true)
+            .resizable(true)
+    }
+
+    /// Remembers the widths of the columns that are shown.
+    pub(super) fn remember(&mut self, shown: &[LayerColumn], widths: &[f32]) {
+        self.widths
+            .extend(shown.iter().copied().zip(widths.iter().copied()));
+    }
+
+    /// Whether the columns were reset since the last call.
+    pub(super) fn take_reset(&mut self) -> bool {
+        std::mem::take(&mut self.is_reset)
+    }
+
+    /// A menu with a tick for every column.
+    pub(super) fn menu_ui(&mut self, ui: &mut egui::Ui) {
+        let stays_open = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+        MenuButton::new(egui::RichText::new("Columns").small())
+            .config(stays_open)
+            .ui(ui, |ui| {
+                for column in LayerColumn::ALL {
+                    if column != LayerColumn::Name {
+                        self.column_ui(ui, column);
+                    }
+                }
+                ui.separator();
+                if ui.button("Reset columns").clicked() {
+                    *self = Self {
+                        is_reset: true,
+                        ..Self::default()
+                    };
+                    ui.close();
+                }
+            });
+    }
+
+    fn column_ui(&mut self, ui: &mut egui::Ui, column: LayerColumn) {
+        let mut is_shown = !self.hidden.contains(&column);
+        let response = ui
+            .checkbox(&mut is_shown, column.title())
+            .on_hover_text(column.tooltip())
+            .accessible_name(format!("Show column {}", column.title()));
+        if response.changed() {
+            if is_shown {
+                self.hidden.remove(&column);
+            } else {
+                self.hidden.insert(column);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_columns_and_widths_are_read_back() {
+        let mut columns = LayerColumns::default();
+        columns.hidden.insert(LayerColumn::Macs);
+        let shown = columns.shown();
+        assert_eq!(shown.len(), LayerColumn::ALL.len() - 1);
+        columns.remember(&shown, &[123.0]);
+        let back = LayerColumns::restored(columns.stored().unwrap());
+        assert_eq!(back, columns);
+        assert_eq!(back.widths.get(&LayerColumn::Name), Some(&123.0));
+    }
+
+    #[test]
+    fn columns_of_another_version_are_the_first_ones() {
+        let stored = serde_json::json!({ "hidden": ["NoSuchColumn"] });
+        assert_eq!(LayerColumns::restored(stored), LayerColumns::default());
+    }
+}

@@ -95,7 +95,7 @@ pub fn local_errors(
 /// How the errors of a layer are found.
 enum Way<'a> {
     /// From a matrix of its input.
-    Changes(WeightChanges<'a>),
+    Changes(Box<WeightChanges<'a>>),
     /// By running the layer at each width.
     Runs(Vec<PreparedLayer>),
 }
@@ -137,7 +137,7 @@ fn prepare<'a>(
             if let Some(reading) = reading {
                 let spec = &choice.weight;
                 let changes = WeightChanges::of(reading, graph, layer, spec, columns.widths)?;
-                return Ok(Way::Changes(changes));
+                return Ok(Way::Changes(Box::new(changes)));
             }
             let runs: Result<Vec<PreparedLayer>, RunError> = columns
                 .widths

@@ -35,6 +35,9 @@ impl OverviewView {
     }
 }
 
+/// Width of the bar that scrolls.
+const SCROLL_BAR: f32 = 10.0;
+
 /// The overview.
 pub(crate) fn overview_ui(
     ui: &mut egui::Ui,
@@ -49,6 +52,8 @@ pub(crate) fn overview_ui(
         .id_salt("overview")
         .auto_shrink(false)
         .show(ui, |ui| {
+            // The scroll bar lies over the right edge.
+            ui.set_max_width(ui.available_width() - SCROLL_BAR);
             if session.data().is_none() {
                 no_data_ui(ui, session, commands);
                 cards_ui(ui, session);

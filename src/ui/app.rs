@@ -22,6 +22,9 @@ use super::window::WindowOptions;
 use crate::jobs::Wake;
 use crate::session::{Action, DataRequest, Session, bundled_samples, process_bytes};
 
+/// How long the window rests between two frames of a running job.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the memory of the program is asked for.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,8 @@ pub struct App {
     /// Whether the messages so far are shown.
     pub(super) log_shown: bool,
     toasts: ToastsView,
+    /// How long the window rests between two frames while a job runs.
+    pub(super) busy_pause: Duration,
     /// Memory of the program, told by the window now and then.
     memory_bytes: Option<u64>,
     memory_told: Option<Instant>,
@@ -85,6 +90,7 @@ impl App {
             shortcuts_shown: false,
             log_shown: false,
             toasts: ToastsView::default(),
+            busy_pause: BUSY_PAUSE,
             memory_bytes: None,
             memory_told: None,
             editing: false,
@@ -174,7 +180,7 @@ impl App {
             self.session.apply(Action::ImportPlan(path));
         }
         if self.session.is_busy() {
-            ctx.request_repaint_after(Duration::from_millis(100));
+            ctx.request_repaint_after(self.busy_pause);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eframe::{NativeOptions, Renderer};
 
@@ -118,11 +118,14 @@ fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> efr
             );
             let ctx = creation.egui_ctx.clone();
             theme::apply(&ctx);
-            let mut session = Session::new(threads, Arc::new(move || ctx.request_repaint()))?;
+            let pause = software_pause(creation);
+            let wake = move || ctx.request_repaint_after(pause.unwrap_or_default());
+            let mut session = Session::new(threads, Arc::new(wake))?;
             if let Some(bytes) = options.cache_bytes {
                 session.set_cache_bytes(bytes);
             }
             let mut app = App::new(&creation.egui_ctx, session);
+            app.busy_pause = pause.unwrap_or(app.busy_pause);
             if let Some(storage) = creation.storage {
                 app.restore(storage, &creation.egui_ctx);
             }
@@ -130,6 +133,14 @@ fn run_with(renderer: Renderer, options: WindowOptions, started: Instant) -> efr
             Ok(Box::new(app))
         }),
     )
+}
+
+/// How long the window rests between two frames of a running job where the processor draws them, which
+/// would otherwise take the time of the job.
+fn software_pause(creation: &eframe::CreationContext<'_>) -> Option<Duration> {
+    let state = creation.wgpu_render_state.as_ref()?;
+    let kind = state.adapter.get_info().device_type;
+    (kind == eframe::wgpu::DeviceType::Cpu).then_some(Duration::from_millis(300))
 }
 
 /// All cores compute: the priority of the workers leaves the window its share.

@@ -1,10 +1,8 @@
 //! What a newcomer meets first: the guess at the preprocessing, and how long a sweep will take.
 
 use egui_kittest::kittest::Queryable as _;
-use quantscope::session::{Action, DataRequest};
 
-use crate::common::sample;
-use crate::window::{Window, open_sample, session, wait_until, window};
+use crate::window::{Window, begin_sample, open_sample, session, wait_until, window};
 
 fn is_there(window: &Window, label: &str) -> bool {
     window.query_all_by_label(label).next().is_some()
@@ -47,19 +45,7 @@ fn another_preprocessing_is_chosen_on_the_card() {
 #[test]
 fn accuracy_near_chance_is_flagged_even_if_the_preprocessing_was_chosen() {
     let mut window = window(egui::Theme::Light);
-    window.step();
-    let request = DataRequest {
-        preprocess: Some("mean=100;std=0.01".parse().unwrap()),
-        calibration: Some(sample("signs/calib")),
-        calibration_samples: 8,
-        limit: Some(48),
-        ..DataRequest::new(sample("signs/eval"))
-    };
-    let app = window.state_mut().as_mut().unwrap();
-    app.apply(Action::OpenModelWithData(
-        sample("signs-resnet.onnx"),
-        request,
-    ));
+    begin_sample(&mut window, Some("mean=100;std=0.01".parse().unwrap()));
     wait_until(&mut window, "float accuracy", |session| {
         session.float().is_some_and(|(_, finished)| finished)
     });

@@ -9,6 +9,7 @@ use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::wgpu::WgpuTestRenderer;
 use egui_kittest::{Harness, HarnessBuilder, SnapshotResults};
+use quantscope::data::Preprocess;
 use quantscope::session::{Action, DataRequest, Session};
 use quantscope::ui::{App, apply_theme};
 
@@ -74,19 +75,22 @@ pub(crate) fn wait_until(window: &mut Window, what: &str, holds: impl Fn(&Sessio
 
 /// The sample on a few pictures, measured to the end.
 pub(crate) fn open_sample(window: &mut Window) {
+    begin_sample(window, None);
+    wait_until(window, "the first result", measured);
+}
+
+/// Opens the sample on a few pictures without waiting for anything.
+pub(crate) fn begin_sample(window: &mut Window, preprocess: Option<Preprocess>) {
     window.step();
     let request = DataRequest {
+        preprocess,
         calibration: Some(sample("signs/calib")),
         calibration_samples: 16,
         limit: Some(48),
         ..DataRequest::new(sample("signs/eval"))
     };
-    let app = window.state_mut().as_mut().unwrap();
-    app.apply(Action::OpenModelWithData(
-        sample("signs-resnet.onnx"),
-        request,
-    ));
-    wait_until(window, "the first result", measured);
+    let action = Action::OpenModelWithData(sample("signs-resnet.onnx"), request);
+    window.state_mut().as_mut().unwrap().apply(action);
 }
 
 pub(crate) fn measured(session: &Session) -> bool {

@@ -6,6 +6,7 @@ use super::tint::{Reader, Reading, Scale, Tint};
 use super::{GraphView, Request, ZOOM_STEP};
 use crate::quant::NumberFormat;
 use crate::session::{OpenModel, Session};
+use crate::ui::color_bar::paint_color_bar;
 use crate::ui::theme;
 
 /// Size of the bar of the legend, without its texts.
@@ -153,17 +154,8 @@ fn legend_ui(ui: &mut egui::Ui, session: &Session, model: &OpenModel, view: &Gra
 fn scale_ui(ui: &mut egui::Ui, ticks: &[String; 3]) {
     let (rect, _) = ui.allocate_exact_size(BAR + vec2(0.0, 13.0), Sense::hover());
     let bar = Rect::from_min_size(rect.min, BAR);
-    let steps = 48;
     let painter = ui.painter();
-    for step in 0..steps {
-        let left = bar.left() + bar.width() * step as f32 / steps as f32;
-        let strip = Rect::from_min_size(
-            pos2(left, bar.top()),
-            vec2(bar.width() / steps as f32 + 0.5, bar.height()),
-        );
-        let share = f64::from(step) / f64::from(steps - 1);
-        painter.rect_filled(strip, 0, theme::scale_color(share));
-    }
+    paint_color_bar(painter, bar);
     let font = FontId::proportional(11.0);
     let color = theme::palette(ui).weak;
     for (text, (x, align)) in ticks.iter().zip([

@@ -5,6 +5,7 @@ use egui::{Align2, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, pos2, ve
 use super::names::shortened;
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
+use crate::ui::color_bar::paint_color_bar;
 use crate::ui::{format, theme};
 
 /// Height of a row in points.
@@ -71,17 +72,7 @@ impl HeatMap<'_> {
                     .color(weak),
             );
             let (rect, _) = ui.allocate_exact_size(vec2(120.0, 10.0), Sense::hover());
-            let steps = 40;
-            for step in 0..steps {
-                let left = rect.left() + rect.width() * step as f32 / steps as f32;
-                let strip = Rect::from_min_size(
-                    pos2(left, rect.top()),
-                    vec2(rect.width() / steps as f32 + 0.5, rect.height()),
-                );
-                let share = f64::from(step) / f64::from(steps - 1);
-                ui.painter()
-                    .rect_filled(strip, 0, theme::scale_color(share));
-            }
+            paint_color_bar(ui.painter(), rect);
             ui.label(
                 egui::RichText::new(self.ends.1.as_str())
                     .small()

@@ -18,7 +18,7 @@ use super::integer::{Codes, IntegerWeights};
 use super::layout::blocked_dims;
 use super::reading::{Copied, Quantized, Steps};
 use super::strips::{Fill, Source, Strips};
-use super::tile::{ConvolveBlock, Finish, Input, Rows, Step};
+use super::tile::{ConvolveBlock, Finish, Input, Rows, Step, steps_of_blocks};
 use super::units::{Unit, blocks_per_unit, units};
 use super::weights::{BlockedConvWeights, ChannelAffine, Kind};
 use super::winograd;
@@ -438,7 +438,8 @@ where
                 row_buffer,
                 buffer,
             );
-            let steps = self.steps(block_pixels, strips.offsets());
+            let offsets: Vec<usize> = strips.offsets().collect();
+            let steps = steps_of_blocks(call.channels, block_pixels, &offsets);
             self.blocks(buffer, &steps, rows, unit);
         });
     }
@@ -499,7 +500,7 @@ where
             call.operation.input.quantizer,
             ActivationQuantizer::Identity
         ) {
-            let steps = self.steps(pixels, std::iter::once(0));
+            let steps = steps_of_blocks(call.channels, pixels, &[0]);
             let pixels: &[Pixel] = source.as_chunks().0;
             self.float_blocks(pixels, &steps, rows(run.start), unit);
             return;
@@ -509,25 +510,9 @@ where
                 let at = (block * pixels + run.start) * BLOCK;
                 self.fill.convert(&source[at..at + target.len()], target);
             }
-            let steps = self.steps(run.len(), std::iter::once(0));
+            let steps = steps_of_blocks(call.channels, run.len(), &[0]);
             self.blocks(buffer, &steps, rows(0), unit);
         });
-    }
-
-    /// What every output reads, in the order of the packed weights.
-    fn steps(&self, block_pixels: usize, offsets: impl Iterator<Item = usize>) -> Vec<Step> {
-        let offsets: Vec<usize> = offsets.collect();
-        (0..self.call.channels)
-            .step_by(BLOCK)
-            .enumerate()
-            .flat_map(|(block, first)| {
-                let channels = BLOCK.min(self.call.channels - first);
-                offsets.iter().map(move |offset| Step {
-                    offset: block * block_pixels + offset,
-                    channels,
-                })
-            })
-            .collect()
     }
 
     fn blocks(&self, buffer: &[F::Element], steps: &[Step], rows: Rows, unit: Unit<'_>) {

@@ -21,6 +21,25 @@ pub(super) struct Step {
     pub channels: usize,
 }
 
+/// What every output reads, in the order of the packed weights: the kernel elements at `offsets` of
+/// each block of channels, the blocks lying `block_pixels` apart.
+pub(super) fn steps_of_blocks(
+    channels: usize,
+    block_pixels: usize,
+    offsets: &[usize],
+) -> Vec<Step> {
+    (0..channels)
+        .step_by(BLOCK)
+        .enumerate()
+        .flat_map(|(block, first)| {
+            offsets.iter().map(move |offset| Step {
+                offset: block * block_pixels + offset,
+                channels: BLOCK.min(channels - first),
+            })
+        })
+        .collect()
+}
+
 /// Where the outputs of a strip lie: rows of pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
@@ -65,6 +84,19 @@ pub(super) struct Finish<'a> {
     pub activation: Activation,
     /// Mean, factor and bias of what follows the activation.
     pub after: Option<[&'a Pixel; 3]>,
+}
+
+impl<'a> Finish<'a> {
+    /// The sums and a bias, nothing else.
+    pub(super) fn of_bias(bias: &'a Pixel) -> Self {
+        Self {
+            scale: None,
+            bias,
+            residual: None,
+            activation: Activation::None,
+            after: None,
+        }
+    }
 }
 
 impl Finish<'_> {

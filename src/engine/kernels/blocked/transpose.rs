@@ -9,11 +9,11 @@ use super::super::conv::check_weight;
 use super::super::parallel::for_each_chunk;
 use super::super::scratch::with_scratch;
 use super::super::written::written;
-use super::super::{Activation, checked_len, contiguous_f32};
+use super::super::{checked_len, contiguous_f32};
 use super::layout::blocked_dims;
 use super::reading::Quantized;
 use super::strips::Fill as _;
-use super::tile::{ConvolveBlock, Finish, Rows, Step};
+use super::tile::{ConvolveBlock, Finish, Rows, steps_of_blocks};
 use super::weights::lanes;
 use super::{BLOCK, Pixel};
 use crate::model::{ConvTranspose, Padding};
@@ -178,13 +178,7 @@ impl Transposed<'_> {
     ) {
         let [inputs, _, kernel_height, kernel_width] = self.weights.shape;
         let elements = kernel_height * kernel_width;
-        let steps: Vec<Step> = (0..inputs)
-            .step_by(BLOCK)
-            .map(|first| Step {
-                offset: first / BLOCK * block_pixels,
-                channels: BLOCK.min(inputs - first),
-            })
-            .collect();
+        let steps = steps_of_blocks(inputs, block_pixels, &[0]);
         let weights = &self.weights.rows[block * elements * inputs..][..elements * inputs];
         for (element, weights) in weights.chunks_exact(inputs).enumerate() {
             let products = written(width * BLOCK, |output| {
@@ -198,13 +192,7 @@ impl Transposed<'_> {
                         count: 1,
                         width,
                     },
-                    finish: Finish {
-                        scale: None,
-                        bias: &self.weights.bias[block],
-                        residual: None,
-                        activation: Activation::None,
-                        after: None,
-                    },
+                    finish: Finish::of_bias(&self.weights.bias[block]),
                     output,
                 }
                 .run();

@@ -25,12 +25,11 @@ use super::super::scratch::with_scratch;
 use super::super::written::written;
 use super::conv::{Pass, Scratch};
 use super::strips::{Fill, Strips};
-use super::tile::{ConvolveBlock, Finish, Rows, Step};
+use super::tile::{ConvolveBlock, Finish, Rows, steps_of_blocks};
 use super::units::{Unit, units};
 use super::weights::{BlockedConvWeights, Kind};
 use super::winograd_transforms::{Place, TransformInputs, TransformOutputs};
 use super::{BLOCK, Pixel};
-use crate::engine::kernels::Activation;
 
 /// Outputs of a tile in each direction.
 pub(super) const TILE: usize = 4;
@@ -279,26 +278,14 @@ where
     fn products(&self, transformed: &[Pixel], tiles: usize) -> Result<Vec<f32>> {
         let call = self.pass.call;
         let (inputs, blocks) = (call.channels(), call.weights().blocks());
-        let steps: Vec<Step> = (0..inputs)
-            .step_by(BLOCK)
-            .map(|first| Step {
-                offset: first / BLOCK * tiles,
-                channels: BLOCK.min(inputs - first),
-            })
-            .collect();
+        let steps = steps_of_blocks(inputs, tiles, &[0]);
         let rows = Rows {
             start: 0,
             step: 0,
             count: 1,
             width: tiles,
         };
-        let finish = Finish {
-            scale: None,
-            bias: &[0.0; BLOCK],
-            residual: None,
-            activation: Activation::None,
-            after: None,
-        };
+        let finish = Finish::of_bias(&[0.0; BLOCK]);
         let points = transformed.chunks_exact(steps.len() * tiles);
         written(POINTS * blocks * tiles * BLOCK, |sums| {
             let mut outputs = sums.chunks_exact_mut(tiles * BLOCK);

@@ -11,6 +11,10 @@ use super::layer_order::LayerColumn;
 
 /// The least width of a column that can be resized, in points.
 const LEAST_WIDTH: f32 = 30.0;
+/// The most.
+const MOST_WIDTH: f32 = 2000.0;
+/// The width of a name in a wide window, until it is changed.
+const FIRST_NAME_WIDTH: f32 = 320.0;
 
 /// Columns as the user left them; the name is always shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,10 +52,11 @@ impl LayerColumns {
             .collect()
     }
 
-    /// How a column is laid out; `first_name_width` is for a name that was never drawn.
-    pub(super) fn layout(&self, column: LayerColumn, first_name_width: f32) -> Column {
+    /// How a column is laid out; the name has `name_room` beside the first columns, and takes no more,
+    /// so that a window that became smaller does not push the others out.
+    pub(super) fn layout(&self, column: LayerColumn, name_room: f32) -> Column {
         let first_width = match column {
-            LayerColumn::Name => first_name_width,
+            LayerColumn::Name => name_room.min(FIRST_NAME_WIDTH),
             LayerColumn::WeightBits | LayerColumn::ActivationBits => return Column::exact(36.0),
             LayerColumn::Lock => return Column::exact(34.0),
             LayerColumn::Sqnr => 78.0,
@@ -63,8 +68,12 @@ impl LayerColumns {
             LayerColumn::Scheme => 150.0,
         };
         let width = self.widths.get(&column).copied().unwrap_or(first_width);
-        Column::initial(width.clamp(LEAST_WIDTH, 2000.0))
-            .at_least(LEAST_WIDTH)
+        let most = match column {
+            LayerColumn::Name => name_room.max(LEAST_WIDTH),
+            _ => MOST_WIDTH,
+        };
+        Column::initial(width.clamp(LEAST_WIDTH, most))
+            .range(LEAST_WIDTH..=most)
             .clip(true)
             .resizable(true)
     }

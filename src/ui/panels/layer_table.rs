@@ -124,7 +124,7 @@ fn table_ui(
 ) {
     ui.spacing_mut().item_spacing = vec2(6.0, 2.0);
     let scroll_to = row_to_follow(session, view, rows);
-    let name_width = (ui.available_width() - 322.0).clamp(110.0, 320.0);
+    let name_room = (ui.available_width() - 322.0).max(110.0);
     let mut table = TableBuilder::new(ui)
         .id_salt("layers")
         .striped(true)
@@ -133,7 +133,7 @@ fn table_ui(
         .cell_layout(Layout::left_to_right(Align::Center));
     let columns = view.columns.shown();
     for column in &columns {
-        table = table.column(view.columns.layout(*column, name_width));
+        table = table.column(view.columns.layout(*column, name_room));
     }
     if view.columns.take_reset() {
         table.reset();

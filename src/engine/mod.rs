@@ -43,6 +43,7 @@ pub use ranges::{Ranges, calibrate};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
     Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,
+    sensitivity_bytes,
 };
 pub use slices::{compare, compare_values, with_f32};
 pub use value::Value;

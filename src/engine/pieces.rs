@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use super::kernels::parallel::is_divided;
-use crate::model::{Graph, ValueId, fixed_batch, infer_shapes};
+use crate::model::{Graph, Shapes, ValueId, fixed_batch, infer_shapes};
 
 /// Bytes that a node may read and write for a piece: what a second-level cache holds.
 const PIECE_BYTES: usize = 1 << 20;
@@ -19,20 +19,25 @@ pub(super) struct BatchAxis {
     first: Vec<bool>,
     /// Most bytes that one node reads and writes for one sample.
     sample_bytes: usize,
+    /// Bytes of all computed values of one sample, or of the batch that the graph fixes.
+    computed_bytes: usize,
+    /// Bytes of the inputs of one sample, or of the batch that the graph fixes.
+    input_bytes: usize,
 }
 
 impl BatchAxis {
     /// Compares the shapes of a batch of two with those of a batch of three; nothing is cut in a
     /// graph that fixes the batch.
     pub(super) fn of(graph: &Graph) -> Self {
-        let none = Self {
-            first: vec![false; graph.values().len()],
-            sample_bytes: 0,
-        };
-        if fixed_batch(graph).is_some() {
-            return none;
-        }
         let (two, three) = (infer_shapes(graph, 2), infer_shapes(graph, 3));
+        if fixed_batch(graph).is_some() {
+            return Self {
+                first: vec![false; graph.values().len()],
+                sample_bytes: 0,
+                computed_bytes: bytes_of(computed(graph), &two),
+                input_bytes: bytes_of(graph.inputs(), &two),
+            };
+        }
         let is_first = |id: ValueId| match (two.get(id), three.get(id)) {
             (Some([2, two @ ..]), Some([3, three @ ..])) => two == three,
             _ => false,
@@ -51,7 +56,20 @@ impl BatchAxis {
         Self {
             first: ids().map(is_first).collect(),
             sample_bytes: node_bytes.max().unwrap_or(0),
+            computed_bytes: bytes_of(computed(graph), &two) / 2,
+            input_bytes: bytes_of(graph.inputs(), &two) / 2,
         }
+    }
+
+    /// Most bytes of values that are held at once when `threads` keep all that the pieces of a batch
+    /// compute, with the batch itself.
+    pub(super) fn held_bytes(&self, batch: usize, threads: usize) -> usize {
+        if self.sample_bytes == 0 {
+            return self.computed_bytes + self.input_bytes;
+        }
+        let largest = self.fixed_pieces(batch).iter().map(Range::len).max();
+        let at_once = (largest.unwrap_or(0) * threads).min(batch);
+        at_once * self.computed_bytes + batch * self.input_bytes
     }
 
     /// Whether all values of a run can be cut, and the number of samples if so.
@@ -102,6 +120,18 @@ impl BatchAxis {
         let count = samples.div_ceil(largest).next_multiple_of(FEWEST_PIECES);
         cut(samples, count.clamp(1, samples.max(1)))
     }
+}
+
+fn computed(graph: &Graph) -> impl Iterator<Item = &ValueId> {
+    graph.nodes().iter().flat_map(|node| &node.outputs)
+}
+
+/// Bytes of values as `f32`; those of unknown shape count nothing.
+fn bytes_of<'a>(values: impl IntoIterator<Item = &'a ValueId>, shapes: &Shapes) -> usize {
+    let shapes = values.into_iter().filter_map(|id| shapes.get(*id));
+    shapes
+        .map(|shape| shape.iter().product::<usize>() * size_of::<f32>())
+        .sum()
 }
 
 /// Cuts `0..samples` into `count` ranges of about the same length.

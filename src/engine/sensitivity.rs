@@ -103,6 +103,26 @@ pub struct Sensitivity {
     pub cells: Vec<Vec<SensitivityCell>>,
 }
 
+/// Most bytes that [`sensitivity`] holds at once, about: what `threads` pieces of a batch compute, the
+/// batch itself and, for weights, each layer's weight at every width.
+pub fn sensitivity_bytes(
+    executor: &Executor,
+    request: &SensitivityRequest,
+    batch: usize,
+    threads: usize,
+) -> u64 {
+    let held = executor.batch_axis().held_bytes(batch, threads) as u64;
+    let weights = match request.subject {
+        Subject::Activations => 0,
+        Subject::Weights | Subject::Both => executor
+            .layers()
+            .iter()
+            .map(|layer| layer.weight_elements)
+            .sum(),
+    };
+    held + weights * request.widths.len() as u64 * size_of::<f32>() as u64
+}
+
 /// Settings of every (layer, width) cell.
 struct Sweep {
     layers: Vec<Vec<PreparedLayer>>,

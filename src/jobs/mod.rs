@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::{progress::Progress, workers::start_workers};
+pub use self::{progress::Progress, workers::start_workers, workers::worker_count};
 
 /// Tells the owner of a job that there is something to poll.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

@@ -29,6 +29,11 @@ pub fn start_workers(threads: usize) -> io::Result<()> {
     }
 }
 
+/// Threads of the pool that [`start_workers`] started.
+pub fn worker_count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Lets the current thread compute only where the window does not.
 pub(super) fn yield_to_window() {
     let set = ThreadPriorityValue::try_from(COMPUTING)

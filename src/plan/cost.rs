@@ -1,5 +1,6 @@
 //! What a plan costs: bytes, average bits and bit operations.
 
+use super::latency::layer_latency_secs;
 use super::plan::{LayerPlan, Plan};
 use crate::model::Layer;
 use crate::quant::{Granularity, NumberFormat, Scheme, packed_weight_bytes};
@@ -31,6 +32,8 @@ pub struct Cost {
     pub macs: u64,
     /// Bit operations per sample, `Σ MACs × weight bits × activation bits`.
     pub bops: u64,
+    /// Estimated seconds per sample on [`super::LATENCY_BASIS`]: a sum of rooflines, never measured.
+    pub latency_secs: f64,
 }
 
 impl Cost {
@@ -95,9 +98,11 @@ pub fn cost(layers: &[Layer], plan: &Plan, other_parameters: u64) -> Cost {
     let (mut macs, mut bops) = (0u64, 0u64);
     let (mut weights, mut weight_bits) = (0.0, 0.0);
     let (mut activations, mut activation_bits) = (0.0, 0.0);
+    let mut latency_secs = 0.0;
     for (layer, choice) in layers.iter().zip(plan.layers()) {
         let one = layer_cost(layer, choice);
         size_bytes += one.size_bytes;
+        latency_secs += layer_latency_secs(layer, choice, one.size_bytes);
         bops = bops.saturating_add(one.bops);
         parameters += layer.parameters;
         macs += layer.macs.unwrap_or(0);
@@ -114,6 +119,7 @@ pub fn cost(layers: &[Layer], plan: &Plan, other_parameters: u64) -> Cost {
         average_activation_bits: activation_bits / f64::max(activations, 1.0),
         macs,
         bops,
+        latency_secs,
     }
 }
 

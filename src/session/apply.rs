@@ -10,7 +10,7 @@ use super::messages::{Remedy, Severity};
 use super::open_data::{DataRequest, OpenData};
 use super::pictures::PictureSize;
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
-use super::session::{FileDone, Session};
+use super::session::{FileDone, SWEEP_BATCH, Session};
 use super::work;
 use crate::engine::SensitivityRequest;
 use crate::model::LayerId;
@@ -231,7 +231,7 @@ impl Session {
         self.sensitivity = None;
         self.sensitivity_plan = plan.clone();
         self.jobs.sensitivity.start(&self.wake, move |context| {
-            let batches = data.evaluation.in_batches_of(16);
+            let batches = data.evaluation.in_batches_of(SWEEP_BATCH);
             work::run_sensitivity(
                 context,
                 &model,

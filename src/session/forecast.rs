@@ -1,7 +1,8 @@
-//! How long a sweep will take, from the speed that the float run had.
+//! How long a sweep will take, from the speed that the float run had, and how much memory.
 
-use super::session::Session;
-use crate::engine::{Protocol, SensitivityRequest};
+use super::session::{SWEEP_BATCH, Session};
+use crate::engine::{Protocol, SensitivityRequest, sensitivity_bytes};
+use crate::jobs::worker_count;
 
 impl Session {
     /// Predicted seconds of a sweep; `None` until the float run has ended.
@@ -17,6 +18,13 @@ impl Session {
             .map(|layer| layer.macs.unwrap_or(0))
             .collect();
         Some(float_secs * passes(&macs, request.widths.len(), request.protocol))
+    }
+
+    /// Predicted bytes that a sweep adds to the program's memory at its peak; `None` without data.
+    pub fn sweep_bytes(&self, request: &SensitivityRequest) -> Option<u64> {
+        let executor = &self.model()?.executor;
+        let batch = self.data()?.evaluation.len().min(SWEEP_BATCH);
+        Some(sensitivity_bytes(executor, request, batch, worker_count()))
     }
 }
 

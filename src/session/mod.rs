@@ -22,6 +22,7 @@ mod poll;
 mod previews;
 mod project_file;
 mod recent;
+mod recent_picture;
 #[expect(
     clippy::module_inception,
     reason = "the file is named after its one type"

@@ -12,7 +12,9 @@ use super::plan_records::{PlanRecord, PlanRecords};
 use super::previews::previews;
 use super::project_file::{ProjectFile, StoredResult};
 use super::recent::Recent;
-use super::session::{FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, Session};
+use super::session::{
+    FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, SWEEP_BATCH, Session,
+};
 use super::undo::UndoStack;
 use super::work::{self, Opened};
 use crate::engine::{ActivationCache, Evaluation};
@@ -76,11 +78,7 @@ impl Session {
         self.plan = plan;
         self.model = Some(Arc::clone(&model));
         self.selection = vec![crate::model::LayerId(0)];
-        self.remember(Recent {
-            model: model.path.clone(),
-            data: None,
-            calibration: None,
-        });
+        self.remember(Recent::of(model.path.clone()));
         self.warn_of_unsupported(&model);
         self.pending_history.clear();
         if let Some((path, project)) = self.pending_project.take() {
@@ -134,9 +132,9 @@ impl Session {
         self.close_data();
         if let Some(model) = &self.model {
             let recent = Recent {
-                model: model.path.clone(),
                 data: Some(data.request.data.clone()),
                 calibration: data.request.calibration.clone(),
+                ..Recent::of(model.path.clone())
             };
             self.remember(recent);
         }
@@ -153,7 +151,9 @@ impl Session {
             return false;
         };
         // Samples that cannot be decoded are reported by the float run.
-        self.previews = outcome.unwrap_or_default();
+        let previews = outcome.unwrap_or_default();
+        self.previews = previews.previews;
+        self.picture_recent(previews.smallest);
         true
     }
 
@@ -507,7 +507,7 @@ impl Session {
             let batches = data
                 .calibration
                 .first(LOCAL_ERROR_SAMPLES)
-                .in_batches_of(16);
+                .in_batches_of(SWEEP_BATCH);
             work::run_local_errors(
                 context,
                 &model,

@@ -1,6 +1,7 @@
 //! A few samples as the network sees them, and whether float accuracy says that it sees them right.
 
 use super::open_data::OpenData;
+use super::recent_picture;
 use super::session::Session;
 use crate::data::Thumbnail;
 
@@ -22,15 +23,27 @@ pub struct Preview {
     pub picture: Thumbnail,
 }
 
+/// What is shown of the first evaluation samples.
+#[derive(Debug, Default)]
+pub(super) struct Previews {
+    pub(super) previews: Vec<Preview>,
+    /// The first of them, for the list of recent models.
+    pub(super) smallest: Option<Thumbnail>,
+}
+
 /// The first evaluation samples that are pictures.
-pub(super) fn previews(data: &OpenData) -> Vec<Preview> {
+pub(super) fn previews(data: &OpenData) -> Previews {
     let batches = data.evaluation.first(COUNT);
     let Some(Ok(batch)) = batches.iter().next() else {
-        return Vec::new();
+        return Previews::default();
     };
     let (loader, dataset) = (batches.loader(), data.dataset());
+    let smallest = batch.samples.first().and_then(|index| {
+        let picture = loader.thumbnail(*index, recent_picture::SIDE);
+        picture.ok()
+    });
     let samples = batch.samples.iter().take(COUNT);
-    samples
+    let previews = samples
         .filter_map(|index| {
             let sample = dataset.samples.get(*index)?;
             let class = sample.label.map(|label| {
@@ -43,7 +56,8 @@ pub(super) fn previews(data: &OpenData) -> Vec<Preview> {
                 picture: loader.thumbnail(*index, SIDE).ok()?,
             })
         })
-        .collect()
+        .collect();
+    Previews { previews, smallest }
 }
 
 impl Session {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
+use crate::data::Thumbnail;
 
 /// Entries of the list of recent files.
 const RECENT_LENGTH: usize = 10;
@@ -19,6 +20,21 @@ pub struct Recent {
     pub data: Option<PathBuf>,
     /// The calibration folder.
     pub calibration: Option<PathBuf>,
+    /// The first evaluation sample, where it is a picture.
+    #[serde(default, with = "super::recent_picture")]
+    pub picture: Option<Thumbnail>,
+}
+
+impl Recent {
+    /// A model without data.
+    pub fn of(model: PathBuf) -> Self {
+        Self {
+            model,
+            data: None,
+            calibration: None,
+            picture: None,
+        }
+    }
 }
 
 impl Session {
@@ -43,6 +59,15 @@ impl Session {
         self.recent.insert(0, recent);
         self.recent.truncate(RECENT_LENGTH);
         self.look_for_recent();
+    }
+
+    /// Gives the model that was opened last its picture.
+    pub(super) fn picture_recent(&mut self, picture: Option<Thumbnail>) {
+        if let (Some(recent), Some(data)) = (self.recent.first_mut(), &self.data)
+            && recent.data.as_ref() == Some(&data.request.data)
+        {
+            recent.picture = picture;
+        }
     }
 
     pub(super) fn forget_recent(&mut self, model: &Path) {

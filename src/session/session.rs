@@ -15,7 +15,7 @@ use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use super::pictures::{DecodedPictures, Pictures};
 use super::plan_records::PlanRecords;
-use super::previews::Preview;
+use super::previews::{Preview, Previews};
 use super::project_file::StoredResult;
 use super::recent::Recent;
 use super::undo::UndoStack;
@@ -32,6 +32,9 @@ use crate::quant::{BitWidth, NumberFormat};
 pub const LAYER_ERROR_SAMPLES: usize = 128;
 /// Samples that the local errors are measured on.
 pub(super) const LOCAL_ERROR_SAMPLES: usize = 64;
+
+/// Samples in a batch of a sweep, few so that it can be interrupted often.
+pub(super) const SWEEP_BATCH: usize = 16;
 
 /// Messages that the log keeps.
 const LOG_LENGTH: usize = 500;
@@ -125,7 +128,7 @@ pub(super) struct Jobs {
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
-    pub(super) previews: Slot<(), Vec<Preview>>,
+    pub(super) previews: Slot<(), Previews>,
     pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
 }
 

@@ -122,6 +122,21 @@ pub(crate) fn about(secs: f64) -> String {
     }
 }
 
+/// A short time with three digits: `1.25 ms`.
+pub(crate) fn seconds(secs: f64) -> String {
+    let (value, unit) = match secs {
+        secs if secs < 1e-3 => (secs * 1e6, "µs"),
+        secs if secs < 1.0 => (secs * 1e3, "ms"),
+        secs => (secs, "s"),
+    };
+    let decimals = match value {
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
 /// How long ago a moment was, in seconds since 1970: `5 min ago`; 0 is not known.
 pub(crate) fn time_ago(secs: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -163,6 +178,19 @@ fn minus(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times_have_three_digits() {
+        for (secs, expected) in [
+            (0.0, "0.00 µs"),
+            (1.25e-3, "1.25 ms"),
+            (0.0123, "12.3 ms"),
+            (4.5e-4, "450 µs"),
+            (2.0, "2.00 s"),
+        ] {
+            assert_eq!(seconds(secs), expected);
+        }
+    }
 
     #[test]
     fn sizes_and_counts_choose_their_unit() {

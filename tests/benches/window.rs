@@ -1,4 +1,4 @@
-//! One frame of the window on models of 50, 1,000 and 5,000 layers, and of the graph on as many nodes:
+//! One frame of the window on models of 50 to 10,000 layers, and of the graph on as many nodes:
 //! laying out, painting, tessellating.
 //!
 //! The graphics card's part is not in it. Frames come back to back here; the window itself draws
@@ -6,7 +6,8 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot be set up cannot be measured"
+    clippy::print_stderr,
+    reason = "what cannot be set up cannot be measured, and the memory is told beside the times"
 )]
 
 mod residual_network;
@@ -20,11 +21,11 @@ use divan::Bencher;
 use egui::{Event, Key, Modifiers, PointerButton, Pos2, RawInput, Rect, pos2, vec2};
 use quantscope::engine::{Protocol, SensitivityRequest, Subject};
 use quantscope::model::LayerId;
-use quantscope::session::{Action, DataRequest, Session};
+use quantscope::session::{Action, DataRequest, Session, process_bytes};
 use quantscope::ui::{App, apply_theme};
 use tempfile::TempDir;
 
-const LAYERS: [usize; 3] = [50, 1000, 5000];
+const LAYERS: [usize; 4] = [50, 1000, 5000, 10_000];
 /// Blocks of a transformer of 22 nodes each: 264, 1,012 and 10,010 nodes.
 const TRANSFORMERS: [usize; 3] = [12, 46, 455];
 const CHANNELS: usize = 4;
@@ -147,6 +148,28 @@ fn scrolled_table(bencher: Bencher<'_, '_>, layers: usize) {
             phase: egui::TouchPhase::Move,
             modifiers: Modifiers::NONE,
         }])
+    });
+}
+
+/// Ten thousand frames while a sweep runs again and again; tells what they added to the memory.
+#[divan::bench(sample_count = 1, sample_size = 1)]
+fn ten_thousand_frames(bencher: Bencher<'_, '_>) {
+    let mut window = Window::measured(50);
+    window.click("Sensitivity");
+    let mut frames = |count: usize| {
+        for frame in 0..count {
+            if frame % 100 == 0 && window.app.session().running_jobs().is_empty() {
+                window.start_sweep();
+            }
+            let place = pos2((frame % 1280) as f32, (frame / 3 % 800) as f32);
+            window.frame(vec![Event::PointerMoved(place)]);
+        }
+        process_bytes().unwrap_or(0) as f64 / f64::from(1 << 20)
+    };
+    let before = frames(1000);
+    bencher.bench_local(|| {
+        let after = frames(10_000);
+        eprintln!("resident memory: {before:.1} MiB before, {after:.1} MiB after 10,000 frames");
     });
 }
 

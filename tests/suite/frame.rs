@@ -226,11 +226,7 @@ fn what_was_done_is_told_for_a_few_seconds() {
 fn a_recent_model_that_is_gone_is_told_and_can_be_removed() {
     let mut window = window(egui::Theme::Light);
     window.step();
-    let gone = Recent {
-        model: sample("gone.onnx"),
-        data: None,
-        calibration: None,
-    };
+    let gone = Recent::of(sample("gone.onnx"));
     let looks = serde_json::json!({ "recent": [gone] }).to_string();
     let stored = Stored([("looks".to_owned(), looks)].into());
     let ctx = window.ctx.clone();

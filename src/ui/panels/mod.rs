@@ -23,6 +23,7 @@ mod overview_history;
 mod overview_plots;
 mod plot_axes;
 mod preprocess_card;
+mod recent_list;
 mod sensitivity;
 mod sparkline;
 mod start;

@@ -221,8 +221,14 @@ fn run_ui(
         );
     if let (None, Some(secs)) = (why_disabled, session.sweep_secs(&request)) {
         let weak = theme::palette(ui).weak;
-        ui.add(Label::new(RichText::new(format::about(secs)).color(weak)).extend())
-            .on_hover_text("Predicted from the time that the float run took, for this protocol and these widths; other jobs go first");
+        let bytes = session
+            .sweep_bytes(&request)
+            .map_or_else(String::new, |bytes| {
+                format!(", {} of memory", format::bytes(bytes))
+            });
+        let text = format!("{}{bytes}", format::about(secs));
+        ui.add(Label::new(RichText::new(text).color(weak)).extend())
+            .on_hover_text("Time: predicted from what the float run took, for this protocol and these widths; other jobs go first. Memory: what the sweep holds at its peak, on top of what is open");
     }
     if response.clicked() {
         actions.push(Action::RunSensitivity(request));

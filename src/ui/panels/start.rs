@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use egui::{
-    Align, Button, Label, Layout, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, vec2,
-};
+use egui::{Button, Label, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, vec2};
 
 use super::names::field_label_ui;
+use super::recent_list::{RecentPictures, recent_ui};
 use crate::data::Preprocess;
-use crate::session::{Action, BundledSample, DataRequest, Recent, Session};
+use crate::session::{Action, BundledSample, DataRequest, Session};
 use crate::ui::commands::Command;
 use crate::ui::theme;
 
@@ -19,6 +18,7 @@ const PAGE_WIDTH: f32 = 760.0;
 #[derive(Debug)]
 pub(crate) struct StartView {
     samples: Vec<BundledSample>,
+    recent: RecentPictures,
     model: String,
     data: String,
     calibration: String,
@@ -33,6 +33,7 @@ impl StartView {
     pub(crate) fn new(samples: Vec<BundledSample>) -> Self {
         Self {
             samples,
+            recent: RecentPictures::default(),
             model: String::new(),
             data: String::new(),
             calibration: String::new(),
@@ -99,7 +100,10 @@ pub(crate) fn start_ui(
                     ui.set_width(ui.available_width().min(PAGE_WIDTH));
                     title_ui(ui, session);
                     samples_ui(ui, view, actions);
-                    recent_ui(ui, session, actions);
+                    if !session.recent().is_empty() {
+                        heading_ui(ui, "Recent");
+                        recent_ui(ui, session, &mut view.recent, actions);
+                    }
                     buttons_ui(ui, session, commands);
                     paths_ui(ui, session, view, actions);
                 });
@@ -334,91 +338,6 @@ fn row_ui(
         .labelled_by(label.id);
         buttons(ui, text);
     });
-}
-
-fn recent_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    if session.recent().is_empty() {
-        return;
-    }
-    heading_ui(ui, "Recent");
-    for (index, recent) in session.recent().iter().enumerate() {
-        ui.push_id(("recent", index), |ui| {
-            recent_item_ui(ui, session, recent, actions);
-        });
-    }
-}
-
-fn recent_item_ui(
-    ui: &mut egui::Ui,
-    session: &Session,
-    recent: &Recent,
-    actions: &mut Vec<Action>,
-) {
-    let name = file_name(&recent.model);
-    let gone = session.is_missing(&recent.model);
-    let data_gone = recent
-        .data
-        .as_ref()
-        .is_some_and(|data| session.is_missing(data));
-    let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
-    ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
-        let remove = ui
-            .small_button("Remove")
-            .on_hover_text("Take it out of this list; the file stays where it is")
-            .accessible_name(format!("Remove {name} from the list"));
-        if remove.clicked() {
-            actions.push(Action::ForgetRecent(recent.model.clone()));
-        }
-        let palette = theme::palette(ui);
-        if data_gone && !gone {
-            ui.label(RichText::new("data missing").color(palette.warn));
-        }
-        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-            if gone {
-                let text = format!("{name} is missing: {}", recent.model.display());
-                ui.add(Label::new(RichText::new(text).color(palette.weak)).truncate());
-            } else {
-                open_recent_ui(ui, recent, &name, actions);
-            }
-        });
-    });
-}
-
-fn file_name(path: &std::path::Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
-fn open_recent_ui(ui: &mut egui::Ui, recent: &Recent, name: &str, actions: &mut Vec<Action>) {
-    let detail = match &recent.data {
-        Some(data) => format!("{name}  on {}", data.display()),
-        None => format!(
-            "{name}  in {}",
-            recent.model.parent().unwrap_or(&recent.model).display()
-        ),
-    };
-    let response = ui
-        .add(Button::new(detail).frame(false).truncate())
-        .on_hover_text(recent.model.display().to_string());
-    if response.clicked() {
-        actions.push(match &recent.data {
-            _ if recent
-                .model
-                .extension()
-                .is_some_and(|extension| extension == "qscope") =>
-            {
-                Action::OpenProject(recent.model.clone())
-            }
-            Some(data) => Action::OpenModelWithData(
-                recent.model.clone(),
-                DataRequest {
-                    calibration: recent.calibration.clone(),
-                    ..DataRequest::new(data.clone())
-                },
-            ),
-            None => Action::OpenModel(recent.model.clone()),
-        });
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ const CARD_WIDTH: f32 = 148.0;
 /// Height of a card's content in points.
 const CARD_HEIGHT: f32 = 56.0;
 
-const LATENCY_HOVER: &str = "An estimate for comparing plans, not a measurement: the least time on one Arm Cortex-A76 core at 2.4 GHz, the sum of the layers' rooflines. Layers whose weights and activations have at most 8 bits compute with 8-bit dot products, layers of at most 16 bits twice as fast as f32; weights are read once at 8 GB/s";
+const COST_HOVER: &str = "MACs × weight bits × activation bits, per sample.\nBelow: estimated latency per sample, for comparing plans, not a measurement. It is the least time on one Arm Cortex-A76 core at 2.4 GHz, the sum of the layers' rooflines: layers whose weights and activations have at most 8 bits compute with 8-bit dot products, layers of at most 16 bits twice as fast as f32; weights are read once at 8 GB/s";
 
 /// One number with its name and a line below it.
 struct Card {
@@ -193,15 +193,8 @@ fn cost_cards(session: &Session) -> Vec<Card> {
         Card {
             title: "Bit operations",
             value: format!("{}BOPs", format::count(cost.bops)),
-            detail: format!("{}MACs per sample", format::count(cost.macs)),
-            hover: "MACs × weight bits × activation bits, per sample",
-            color: None,
-        },
-        Card {
-            title: "Latency (estimate)",
-            value: format!("≈ {}", format::seconds(cost.latency_secs)),
-            detail: "per sample, not measured".to_owned(),
-            hover: LATENCY_HOVER,
+            detail: format!("≈ {} (estimate)", format::seconds(cost.latency_secs)),
+            hover: COST_HOVER,
             color: None,
         },
     ]

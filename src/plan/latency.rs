@@ -28,9 +28,6 @@ const CORE: Core = Core {
     bytes_per_second: 8e9,
 };
 
-/// What the estimate stands for, in words.
-pub const LATENCY_BASIS: &str = "one Arm Cortex-A76 core at 2.4 GHz";
-
 impl Core {
     /// The arithmetic that a runtime has for a layer: both operands in the wider of their formats.
     fn macs_per_cycle(&self, choice: &LayerPlan) -> f64 {

@@ -21,7 +21,6 @@ pub use cost::{Cost, LayerCost, cost, layer_cost};
 pub use error::PlanError;
 pub use file::{PLAN_VERSION, PlanFile, PlanModel, StoredLayer};
 pub use fingerprint::Fingerprint;
-pub use latency::LATENCY_BASIS;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;

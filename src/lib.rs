@@ -22,6 +22,7 @@
 //! | [`plan`] | every layer's choice, presets, size and cost |
 //! | [`engine`] | kernels, operators, executor, calibration, evaluation, sensitivity |
 //! | [`jobs`] | background work: progress, cancellation, generations |
+//! | [`figure`] | what a plot shows, and its writers: SVG, PNG, CSV |
 //! | [`session`] | one open document; the only place that changes the plan |
 //! | [`cli`] | headless commands |
 //! | [`ui`] | the window: functions of the session that push actions |
@@ -29,7 +30,7 @@
 //! # Invariants
 //!
 //! **A layer uses those to its left**: model, quant → plan → engine → session → cli, ui; `data` stands
-//! beside model, `jobs` alone. A test keeps the arrows.
+//! beside model, `jobs` and `figure` alone. A test keeps the arrows.
 //!
 //! **The graph does not change after loading.** Batch normalisation is folded before anything is shown.
 //!
@@ -42,6 +43,7 @@
 pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod figure;
 pub mod jobs;
 pub mod model;
 pub mod plan;

@@ -65,6 +65,21 @@ impl Histogram {
         self.lo + bin as f64 * self.bin_width()
     }
 
+    /// The same counts with so many neighbouring bins as one; the last bin may reach beyond the end.
+    pub fn merged(&self, neighbours: usize) -> Self {
+        let neighbours = neighbours.max(1);
+        let counts: Vec<u64> = self
+            .counts
+            .chunks(neighbours)
+            .map(|bins| bins.iter().sum())
+            .collect();
+        Self {
+            lo: self.lo,
+            hi: self.lo + self.bin_width() * (neighbours * counts.len()) as f64,
+            counts,
+        }
+    }
+
     /// Counts the finite numbers; those beyond the ends go into the first or last bin.
     pub fn add(&mut self, values: &[f32]) {
         let (first, per_width) = (self.lo, self.bins_per_unit());

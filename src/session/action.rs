@@ -1,10 +1,12 @@
 //! Everything that can be done to a session.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::open_data::DataRequest;
 use crate::data::Preprocess;
 use crate::engine::SensitivityRequest;
+use crate::figure::{Figure, FigureFormat};
 use crate::model::LayerId;
 use crate::plan::Preset;
 use crate::quant::{Calibrator, Granularity, NumberFormat, Range, Scheme};
@@ -88,6 +90,15 @@ pub enum Action {
     Evaluate,
     /// Run a sensitivity sweep.
     RunSensitivity(SensitivityRequest),
+    /// Write a figure to a file.
+    SaveFigure {
+        /// What is written.
+        figure: Arc<Figure>,
+        /// How it is written.
+        format: FigureFormat,
+        /// The file; one that is there is replaced.
+        path: PathBuf,
+    },
     /// Stop all jobs and keep what they found.
     CancelJobs,
     /// Take a model out of the list of recent ones.

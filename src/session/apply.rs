@@ -45,6 +45,11 @@ impl Session {
             Action::WantPictures(samples) => self.want_pictures(&samples, PictureSize::Large),
             Action::Evaluate => self.evaluate_again(),
             Action::RunSensitivity(request) => self.run_sensitivity(request),
+            Action::SaveFigure {
+                figure,
+                format,
+                path,
+            } => self.save_figure(&figure, format, path),
             Action::CancelJobs => self.cancel_jobs(),
             Action::ForgetRecent(model) => self.forget_recent(&model),
             Action::Dismiss(id) => self.messages.retain(|message| message.id != id),

@@ -14,7 +14,7 @@ use crate::quant::{
 /// A channel whose range is more than this many times the median range is an outlier.
 const OUTLIER_RATIO: f64 = 4.0;
 
-/// Bins of the histograms that are drawn.
+/// Bins of a histogram before some are merged.
 const BINS: usize = 256;
 
 /// Everything that is known of one layer under its current choice, without running the network.
@@ -153,10 +153,12 @@ fn inspect_weight(
         .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(WeightInspection {
         statistics: slice_statistics(&values),
-        histogram: histogram(&values, BINS),
+        histogram: histogram(&values, BINS).as_ref().map(drawn),
         error_histogram: quantized
             .as_ref()
-            .and_then(|quantized| error_histogram(&values, &quantized.dequantized, BINS)),
+            .and_then(|quantized| error_histogram(&values, &quantized.dequantized, BINS))
+            .as_ref()
+            .map(drawn),
         errors: quantized.as_ref().map(|quantized| quantized.errors),
         levels: quantized.as_ref().and_then(|it| levels(it, spec.format)),
         channels: inspect_channels(&ranges, quantized.as_ref()),
@@ -212,7 +214,7 @@ fn inspect_activation(
         )
     };
     let observer = ranges.observer(layer.input).ok_or_else(unseen)?;
-    let histogram = observer.histogram().cloned().ok_or_else(unseen)?;
+    let histogram = observer.histogram().ok_or_else(unseen)?;
     let candidates = [
         Calibrator::MinMax,
         Calibrator::MovingAverage,
@@ -232,13 +234,30 @@ fn inspect_activation(
     })
     .collect();
     Ok(ActivationInspection {
-        clipped: share_outside(&histogram, clip),
+        clipped: share_outside(histogram, clip),
         observed: observer.range().ok_or_else(unseen)?,
         grid: ranges.quantizer(layer, spec)?.grid().copied(),
-        histogram,
+        histogram: drawn(histogram),
         clip,
         candidates,
     })
+}
+
+/// A histogram with as many bins as can be told apart, so that a frame need not count again.
+fn drawn(histogram: &Histogram) -> Histogram {
+    histogram.merged(bins_to_merge(histogram.counts()))
+}
+
+/// How many bins to draw as one, so that few numbers do not fall apart into single counts.
+fn bins_to_merge(counts: &[u64]) -> usize {
+    let total: u64 = counts.iter().sum();
+    // The square-root rule, with twice as many bins because outliers widen the range.
+    let wanted = (2.0 * (total as f64).sqrt()).clamp(24.0, 256.0);
+    let mut merged = 1;
+    while counts.len() / (2 * merged) >= wanted as usize {
+        merged *= 2;
+    }
+    merged
 }
 
 /// Share of the counts whose bin centre lies outside a range.
@@ -278,6 +297,15 @@ mod tests {
                 })
                 .collect(),
         }
+    }
+
+    #[test]
+    fn few_numbers_are_drawn_in_few_bins() {
+        let counts = |each: u64| vec![each; 256];
+        assert_eq!(bins_to_merge(&counts(1)), 8);
+        assert_eq!(bins_to_merge(&counts(10)), 2);
+        assert_eq!(bins_to_merge(&counts(1000)), 1);
+        assert_eq!(bins_to_merge(&[5]), 1);
     }
 
     #[test]

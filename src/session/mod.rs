@@ -7,6 +7,7 @@ mod action;
 mod apply;
 mod bundled;
 mod error;
+mod figures;
 mod files;
 mod forecast;
 mod history;

@@ -29,6 +29,7 @@ impl Session {
         let before = self.running_jobs().len();
         let mut changed = self.poll_opening();
         changed |= self.poll_files();
+        changed |= self.poll_figures();
         changed |= self.poll_recent();
         changed |= self.poll_previews();
         changed |= self.poll_baseline();
@@ -385,7 +386,12 @@ impl Session {
         }
     }
 
-    fn report(&mut self, title: &str, error: &JobError, remedy: impl Into<Option<Remedy>>) {
+    pub(super) fn report(
+        &mut self,
+        title: &str,
+        error: &JobError,
+        remedy: impl Into<Option<Remedy>>,
+    ) {
         if !matches!(error, JobError::Cancelled) {
             self.tell_with(Severity::Error, title, error.to_string(), remedy);
         }

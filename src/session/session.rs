@@ -128,6 +128,7 @@ pub(super) struct Jobs {
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
+    pub(super) figures: Slot<(), PathBuf>,
     pub(super) previews: Slot<(), Previews>,
     pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
 }
@@ -158,6 +159,7 @@ impl Default for Jobs {
             inspection: Slot::new("Inspecting layer"),
             pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
+            figures: Slot::new("Saving plot"),
             previews: Slot::new("Decoding samples"),
             recent: Slot::new("Looking for recent files"),
         }
@@ -370,6 +372,7 @@ impl Session {
             jobs.opening.status(),
             jobs.opening_data.status(),
             jobs.files.status(),
+            jobs.figures.status(),
             jobs.float.status(),
             jobs.calibration.status(),
             jobs.evaluation.status(),

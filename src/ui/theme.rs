@@ -2,6 +2,7 @@
 
 use egui::{Color32, CornerRadius, Margin, Stroke, Theme, Visuals, vec2};
 
+use crate::figure;
 use crate::quant::NumberFormat;
 
 /// Height of a table row in points.
@@ -192,24 +193,10 @@ pub(crate) fn hint(ui: &egui::Ui) -> egui::Frame {
         .inner_margin(Margin::symmetric(8, 4))
 }
 
-/// Viridis (Smith and van der Walt, 2015): uniform to the eye and safe for colour-blind readers.
-const SCALE: [Color32; 9] = [
-    rgb(0x440154),
-    rgb(0x472d7b),
-    rgb(0x3b528b),
-    rgb(0x2c728e),
-    rgb(0x21918c),
-    rgb(0x28ae80),
-    rgb(0x5ec962),
-    rgb(0xaddc30),
-    rgb(0xfde725),
-];
-
 /// Colour of a share in `0.0..=1.0`, dark to light.
 pub(crate) fn scale_color(share: f64) -> Color32 {
-    let position = share.clamp(0.0, 1.0) * (SCALE.len() - 1) as f64;
-    let below = (position.floor() as usize).min(SCALE.len() - 2);
-    SCALE[below].lerp_to_gamma(SCALE[below + 1], (position - below as f64) as f32)
+    let [red, green, blue] = figure::scale_color(share);
+    Color32::from_rgb(red, green, blue)
 }
 
 /// Colour of a change in `-1.0..=1.0`: less in one hue, more in another, none in neither.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::common::root;
 
 /// Layers from left to right; a layer may use those to its left. `data` and `jobs` may be used by all
-/// that stand to the right of `quant`.
+/// that stand to the right of `quant`, `figure` by those that show or write results; it uses no other.
 const LAYERS: [&str; 10] = [
     "model", "quant", "plan", "engine", "search", "export", "session", "cli", "ui", "main",
 ];
@@ -17,12 +17,13 @@ fn allowed(layer: &str, other: &str) -> bool {
     }
     let place = |name: &str| LAYERS.iter().position(|known| *known == name);
     match (layer, other) {
-        ("data" | "jobs", _)
+        ("data" | "jobs" | "figure", _)
         | ("model", "quant")
         | ("quant", "model")
         | ("search", "export")
         | ("cli", "ui")
         | ("ui", "cli") => false,
+        (_, "figure") => place(layer) >= place("export"),
         (_, "data" | "jobs") => place(layer) >= place("engine"),
         _ => place(other) < place(layer),
     }
@@ -75,7 +76,7 @@ fn arrows_point_one_way() {
             continue;
         };
         let text = code(&file);
-        for other in LAYERS.iter().copied().chain(["data", "jobs"]) {
+        for other in LAYERS.iter().copied().chain(["data", "jobs", "figure"]) {
             if text.contains(&format!("crate::{other}::")) && !allowed(&layer, other) {
                 wrong.push(format!("{} names {other}", file.display()));
             }
@@ -98,7 +99,8 @@ fn packages_stay_in_their_layers() {
                 wrong.push(format!("{} uses {package}", file.display()));
             }
         }
-        let without_tensors = ["quant", "plan", "ui", "data", "jobs"].contains(&layer.as_str());
+        let without_tensors =
+            ["quant", "plan", "ui", "data", "jobs", "figure"].contains(&layer.as_str());
         if text.contains("candle") && without_tensors {
             wrong.push(format!("{} uses candle", file.display()));
         }

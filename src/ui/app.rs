@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::Command;
-use super::dialogs::{Answer, Dialogs};
+use super::dialogs::{Answer, DialogKind, Dialogs};
 use super::dock::Dock;
 use super::hints::hint_ui;
 use super::looks::{Looks, STORAGE_KEY, ThemeChoice, Zoom};
@@ -16,6 +16,7 @@ use super::panels::{
     LayerColumns, MenuLooks, ToastsView, lasting, log_ui, menu_bar_ui, messages_ui, status_bar_ui,
     toasts_ui, toolbar_ui,
 };
+use super::plots::{PathAnswer, PathWindow, SaveRequest, follow_pointed, take_save_requests};
 use super::shortcuts::shortcuts_ui;
 use super::views::Views;
 use super::window::WindowOptions;
@@ -45,6 +46,10 @@ pub struct App {
     /// Whether the messages so far are shown.
     pub(super) log_shown: bool,
     toasts: ToastsView,
+    /// Where to save a plot, while that is typed.
+    plot_path: Option<PathWindow>,
+    /// Folder of the last plot that was saved by a typed path.
+    plot_folder: Option<PathBuf>,
     /// How long the window rests between two frames while a job runs.
     pub(super) busy_pause: Duration,
     /// Memory of the program, told by the window now and then.
@@ -90,6 +95,8 @@ impl App {
             shortcuts_shown: false,
             log_shown: false,
             toasts: ToastsView::default(),
+            plot_path: None,
+            plot_folder: std::env::current_dir().ok(),
             busy_pause: BUSY_PAUSE,
             memory_bytes: None,
             memory_told: None,
@@ -163,7 +170,8 @@ impl App {
             Some(Answer::Chosen(kind, path)) => {
                 self.session.apply(kind.action(path, &self.session));
             }
-            Some(Answer::Unavailable) => {
+            Some(Answer::Unavailable(DialogKind::SavePlot(request))) => self.ask_for_path(request),
+            Some(Answer::Unavailable(_)) => {
                 self.note = Some(
                     "This desktop offers no file dialogs: type a path on the Open tab, or drop files onto the window",
                 );
@@ -203,13 +211,53 @@ impl App {
             .show(ui, |ui| {
                 self.panels_ui(ui, &mut actions, &mut commands);
             });
+        self.plot_path_ui(ui.ctx(), &mut actions);
         self.editing = ui.ctx().text_edit_focused();
+        follow_pointed(ui.ctx());
+        for request in take_save_requests(ui.ctx()) {
+            self.save_plot(request);
+        }
         for command in commands {
             self.carry_out(command, ui.ctx());
         }
         for action in actions {
             self.session.apply(action);
         }
+    }
+
+    /// Asks for paths in the window itself, as on a desktop that offers no file dialogs.
+    pub fn do_without_dialogs(&mut self) {
+        self.dialogs.do_without();
+    }
+
+    fn save_plot(&mut self, request: SaveRequest) {
+        if self.dialogs.are_unavailable() {
+            self.ask_for_path(request);
+        } else {
+            let wake = Arc::clone(&self.wake);
+            self.dialogs.open(DialogKind::SavePlot(request), &wake);
+        }
+    }
+
+    fn ask_for_path(&mut self, request: SaveRequest) {
+        self.plot_path = Some(PathWindow::new(request, self.plot_folder.clone()));
+    }
+
+    fn plot_path_ui(&mut self, ctx: &egui::Context, actions: &mut Vec<Action>) {
+        let Some(window) = &mut self.plot_path else {
+            return;
+        };
+        match window.ui(ctx) {
+            PathAnswer::Open => return,
+            PathAnswer::Cancelled => {}
+            PathAnswer::Save(action) => {
+                if let Action::SaveFigure { path, .. } = &action {
+                    self.plot_folder = path.parent().map(Path::to_path_buf);
+                }
+                actions.push(action);
+            }
+        }
+        self.plot_path = None;
     }
 
     /// What lies over the window, and the commands that keys stand for: those of what lies over it come first.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::plots::SaveRequest;
 use crate::jobs::{JobHandle, Wake, spawn};
 use crate::session::{Action, DataRequest, Session};
 
@@ -10,7 +11,7 @@ use crate::session::{Action, DataRequest, Session};
 const SHORTEST_DIALOG: Duration = Duration::from_millis(100);
 
 /// What a dialog asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum DialogKind {
     /// A model file.
     Model,
@@ -26,10 +27,12 @@ pub(crate) enum DialogKind {
     ImportPlan,
     /// Where to write the plan.
     ExportPlan,
+    /// Where to save a plot.
+    SavePlot(SaveRequest),
 }
 
 impl DialogKind {
-    fn title(self) -> &'static str {
+    fn title(&self) -> &'static str {
         match self {
             Self::Model => "Open model",
             Self::Data => "Open data folder",
@@ -38,11 +41,12 @@ impl DialogKind {
             Self::SaveProject => "Save project",
             Self::ImportPlan => "Import plan",
             Self::ExportPlan => "Export plan",
+            Self::SavePlot(_) => "Save plot",
         }
     }
 
     /// Shows the dialog and waits for the answer.
-    fn ask(self) -> Option<PathBuf> {
+    fn ask(&self) -> Option<PathBuf> {
         let dialog = rfd::FileDialog::new().set_title(self.title());
         match self {
             Self::Model => dialog
@@ -59,6 +63,10 @@ impl DialogKind {
             Self::ExportPlan => dialog
                 .add_filter("Plans", &["json"])
                 .set_file_name("plan.json")
+                .save_file(),
+            Self::SavePlot(request) => dialog
+                .add_filter(request.format.name(), &[request.format.extension()])
+                .set_file_name(request.file_name())
                 .save_file(),
         }
     }
@@ -78,6 +86,7 @@ impl DialogKind {
             Self::SaveProject => Action::SaveProject(with_extension(path, "qscope")),
             Self::ImportPlan => Action::ImportPlan(path),
             Self::ExportPlan => Action::ExportPlan(with_extension(path, "json")),
+            Self::SavePlot(request) => request.action(path),
         }
     }
 }
@@ -94,6 +103,8 @@ fn with_extension(path: PathBuf, extension: &str) -> PathBuf {
 #[derive(Debug, Default)]
 pub(crate) struct Dialogs {
     open: Option<OpenDialog>,
+    /// This desktop was found to offer none, so that paths are typed.
+    unavailable: bool,
 }
 
 #[derive(Debug)]
@@ -108,18 +119,29 @@ struct OpenDialog {
 pub(crate) enum Answer {
     /// A path was chosen.
     Chosen(DialogKind, PathBuf),
-    /// This desktop offers no dialogs.
-    Unavailable,
+    /// This desktop offers no dialogs, so that this is to be asked in another way.
+    Unavailable(DialogKind),
 }
 
 impl Dialogs {
+    /// Whether this desktop is known to offer no dialogs.
+    pub(crate) fn are_unavailable(&self) -> bool {
+        self.unavailable
+    }
+
+    /// Does without dialogs from now on.
+    pub(crate) fn do_without(&mut self) {
+        self.unavailable = true;
+    }
+
     /// Opens a dialog, unless one is open already.
     pub(crate) fn open(&mut self, kind: DialogKind, wake: &Wake) {
         if self.open.is_some() {
             return;
         }
         let wake = std::sync::Arc::clone(wake);
-        match spawn("file dialog", 0, wake, move |_| Ok(kind.ask())) {
+        let asked = kind.clone();
+        match spawn("file dialog", 0, wake, move |_| Ok(asked.ask())) {
             Ok(answer) => {
                 self.open = Some(OpenDialog {
                     kind,
@@ -133,14 +155,16 @@ impl Dialogs {
 
     /// The answer, once it is there; a dialog that was closed without one is forgotten.
     pub(crate) fn poll(&mut self) -> Option<Answer> {
-        let dialog = self.open.as_ref()?;
-        let outcome = dialog.answer.poll_done()?;
-        let (kind, shown) = (dialog.kind, dialog.since.elapsed() > SHORTEST_DIALOG);
-        self.open = None;
+        let outcome = self.open.as_ref()?.answer.poll_done()?;
+        let OpenDialog { kind, since, .. } = self.open.take()?;
+        let shown = since.elapsed() > SHORTEST_DIALOG;
         match outcome {
             Ok(Some(path)) => Some(Answer::Chosen(kind, path)),
             Ok(None) if shown => None,
-            Ok(None) | Err(_) => Some(Answer::Unavailable),
+            Ok(None) | Err(_) => {
+                self.unavailable = true;
+                Some(Answer::Unavailable(kind))
+            }
         }
     }
 }

@@ -68,11 +68,13 @@ impl Views {
                     self.request = Some(Panel::Compare);
                 }
             }
-            Panel::Sensitivity => sensitivity_ui(ui, session, &mut self.sensitivity, actions),
+            Panel::Sensitivity => {
+                sensitivity_ui(ui, session, &mut self.sensitivity, actions, commands);
+            }
             Panel::Graph => graph_ui(ui, session, &mut self.graph, actions),
             Panel::Samples => samples_ui(ui, session, &mut self.samples, actions, commands),
             Panel::Compare => {
-                if let Some((pair, filter)) = compare_ui(ui, session, &mut self.compare) {
+                if let Some((pair, filter)) = compare_ui(ui, session, &mut self.compare, actions) {
                     self.samples.show(pair, filter);
                     self.request = Some(Panel::Samples);
                 }

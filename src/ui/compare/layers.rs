@@ -3,12 +3,17 @@
 use egui::{Label, RichText};
 use egui_extras::{Column, TableBuilder, TableRow};
 
+use crate::figure::{Axis, Content, Figure, Ink, Marker, Plot, Series, Shape};
 use crate::model::LayerId;
 use crate::plan::{Fingerprint, LayerPlan};
 use crate::quant::{NumberFormat, QuantSpec};
-use crate::session::{HistoryEntry, PlanRecord, Session};
-use crate::ui::panels::{local_error_db, shortened};
+use crate::session::{Action, HistoryEntry, PlanRecord, Session};
+use crate::ui::panels::{layer_axis, layers_plot_ui, local_error_db, points, shortened};
+use crate::ui::plots::{layers_group, plot_head_ui};
 use crate::ui::{format, theme};
+
+/// Height of the plot in points.
+const PLOT_HEIGHT: f32 = 140.0;
 
 /// One layer under both plans.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,8 @@ pub(super) struct LayerComparison {
     source: Option<Source>,
     rows: Vec<LayerPair>,
     differing: usize,
+    /// Output errors of both along the network, if they were measured.
+    figure: Option<Figure>,
 }
 
 impl LayerComparison {
@@ -65,11 +72,22 @@ impl LayerComparison {
             .zip(layers)
             .filter_map(|(id, layer)| pair(&sides, id, &layer.name))
             .collect();
+        self.figure = output_figure(&rows, [a, b]);
         // A stable sort keeps the order of the network.
         rows.sort_by_key(|row| row.difference.is_empty());
         self.differing = rows.partition_point(|row| !row.difference.is_empty());
         self.rows = rows;
         self.source = source;
+    }
+
+    /// Output errors of both plans along the network.
+    pub(super) fn plot_ui(&self, ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+        let Some(figure) = &self.figure else {
+            return;
+        };
+        let id = egui::Id::unique(("compared errors", layers_group(session)));
+        plot_head_ui(ui, id, &figure.title, figure, |_| {});
+        layers_plot_ui(ui, session, id, (figure, PLOT_HEIGHT), actions);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -144,6 +162,35 @@ impl LayerComparison {
                 });
             });
     }
+}
+
+fn output_figure(rows: &[LayerPair], plans: [&HistoryEntry; 2]) -> Option<Figure> {
+    let series: Vec<Series> = ["A", "B"]
+        .into_iter()
+        .zip(plans)
+        .zip([Marker::Circle, Marker::Square])
+        .enumerate()
+        .map(|(index, ((letter, plan), marker))| Series {
+            name: format!("{letter}: {}", plan.name),
+            ink: Ink::Series(index),
+            shape: Shape::Line {
+                points: points(rows.iter().map(|row| row.output_db[index])),
+                marker: Some(marker),
+            },
+        })
+        .collect();
+    let is_measured =
+        |series: &Series| matches!(&series.shape, Shape::Line { points, .. } if !points.is_empty());
+    let names = rows.iter().map(|row| row.name.clone());
+    series.iter().any(is_measured).then(|| Figure {
+        title: "Output error of both plans".to_owned(),
+        note: "with all error from upstream".to_owned(),
+        content: Content::Plot(Plot {
+            x: layer_axis(names.collect()),
+            y: Axis::new("SQNR", "dB").including([0.0]),
+            series,
+        }),
+    })
 }
 
 /// One plan with what was measured of it.

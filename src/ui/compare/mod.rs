@@ -9,7 +9,7 @@ use self::layers::LayerComparison;
 use super::samples::{Filter, Pair};
 use super::theme;
 use crate::plan::Fingerprint;
-use crate::session::{HistoryEntry, Session};
+use crate::session::{Action, HistoryEntry, Session};
 
 /// Looks of the Compare tab.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ pub(crate) fn compare_ui(
     ui: &mut egui::Ui,
     session: &Session,
     view: &mut CompareView,
+    actions: &mut Vec<Action>,
 ) -> Option<(Pair, Filter)> {
     let history = session.history();
     let Some((mut a, mut b)) = chosen(session, view) else {
@@ -65,6 +66,7 @@ pub(crate) fn compare_ui(
             shown = summary::samples_ui(ui, session, &mut view.summary, &a, &b);
             ui.separator();
             view.layers.follow(session, first, second);
+            view.layers.plot_ui(ui, session, actions);
             ui.horizontal(|ui| {
                 ui.strong("Layers");
                 let count = view.layers.differing();

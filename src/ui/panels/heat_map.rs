@@ -3,16 +3,27 @@
 use egui::{Align2, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, pos2, vec2};
 
 use super::names::shortened;
+use crate::figure::{Axis, Cell, CellMap, Content, Figure, Ramp};
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
 use crate::ui::color_bar::paint_color_bar;
+use crate::ui::plots::{MapMenu, paint_pointed, point_at, pointed};
 use crate::ui::{format, theme};
 
 /// Height of a row in points.
 const ROW: f32 = 20.0;
 
+/// What a frame around a cell means.
+const FRAMED: &str = "width of the plan";
+
 /// What the map shows.
 pub(super) struct HeatMap<'a> {
+    /// What it is called.
+    pub(super) title: &'a str,
+    /// What it was measured on and under; may be empty.
+    pub(super) note: String,
+    /// What the cells hold, and its unit.
+    pub(super) quantity: (&'a str, &'a str),
     /// Names of the rows.
     pub(super) names: Vec<&'a str>,
     /// Layers of the rows.
@@ -33,6 +44,8 @@ pub(super) struct HeatMap<'a> {
     pub(super) planned: &'a dyn Fn(LayerId) -> Option<usize>,
     /// Ends of the legend: dark, light.
     pub(super) ends: (String, String),
+    /// A row to bring into view.
+    pub(super) scroll_to: Option<usize>,
 }
 
 /// What was done with the map.
@@ -52,20 +65,63 @@ impl HeatMap<'_> {
         self.header_ui(ui, &geometry);
         let mut event = None;
         ui.spacing_mut().item_spacing.y = 1.0;
-        ScrollArea::vertical()
-            .id_salt(id)
-            .auto_shrink(false)
-            .show_rows(ui, ROW, self.rows.len(), |ui, range| {
-                for row in range {
-                    event = self.row_ui(ui, &geometry, row).or(event);
-                }
-            });
+        let mut area = ScrollArea::vertical().id_salt(id).auto_shrink(false);
+        if let Some(row) = self.scroll_to {
+            let middle = (row as f32 + 0.5) * (ROW + 1.0) - ui.available_height() / 2.0;
+            area = area.vertical_scroll_offset(middle.max(0.0));
+        }
+        area.show_rows(ui, ROW, self.rows.len(), |ui, range| {
+            let pointed_layer = pointed(ui);
+            for row in range {
+                event = self.row_ui(ui, &geometry, row, pointed_layer).or(event);
+            }
+        });
         event
+    }
+
+    fn figure(&self) -> Figure {
+        let names = self.names.iter().map(|name| (*name).to_owned());
+        let widths = self.widths.iter().map(|width| format::width(*width));
+        let (quantity, unit) = self.quantity;
+        let cells = self.rows.iter().flat_map(|id| {
+            let planned = (self.planned)(*id);
+            (0..self.widths.len()).map(move |column| self.cell(*id, column, planned))
+        });
+        Figure {
+            title: self.title.to_owned(),
+            note: self.note.clone(),
+            content: Content::Map(CellMap {
+                rows: Axis::new("layer", "").with_names(names.collect()),
+                columns: Axis::new("width", "").with_names(widths.collect()),
+                value: Axis::new(quantity, unit),
+                cells: cells.collect(),
+                ramp: Ramp::Sequential,
+                ends: [self.ends.0.clone(), self.ends.1.clone()],
+                framed: FRAMED.to_owned(),
+            }),
+        }
+    }
+
+    /// What a cell shows, on the screen and on paper.
+    fn cell(&self, id: LayerId, column: usize, planned: Option<usize>) -> Cell {
+        let value = (self.value)(id, column);
+        Cell {
+            value,
+            text: value.map(self.short).unwrap_or_default(),
+            shade: value.map_or(0.0, self.goodness),
+            framed: planned == Some(column),
+        }
     }
 
     fn legend_ui(&self, ui: &mut egui::Ui) {
         ui.horizontal(|ui| {
             let weak = theme::palette(ui).weak;
+            let make = || self.figure();
+            let menu = MapMenu {
+                title: self.title,
+                make: &make,
+            };
+            menu.button_ui(ui);
             ui.label(
                 egui::RichText::new(self.ends.0.as_str())
                     .small()
@@ -78,6 +134,10 @@ impl HeatMap<'_> {
                     .small()
                     .color(weak),
             );
+            let (rect, _) = ui.allocate_exact_size(vec2(16.0, 12.0), Sense::hover());
+            let edge = Stroke::new(2.0, ui.visuals().strong_text_color());
+            ui.painter().rect_stroke(rect, 2, edge, StrokeKind::Inside);
+            ui.label(egui::RichText::new(FRAMED).small().color(weak));
         });
     }
 
@@ -95,15 +155,27 @@ impl HeatMap<'_> {
         }
     }
 
-    fn row_ui(&self, ui: &mut egui::Ui, geometry: &Geometry, row: usize) -> Option<MapEvent> {
+    fn row_ui(
+        &self,
+        ui: &mut egui::Ui,
+        geometry: &Geometry,
+        row: usize,
+        pointed_layer: Option<LayerId>,
+    ) -> Option<MapEvent> {
         let (id, name) = (*self.rows.get(row)?, *self.names.get(row)?);
         let (rect, response) = ui.allocate_exact_size(vec2(geometry.width(), ROW), Sense::click());
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
         let pointed = response.hover_pos().and_then(|position| {
             (0..self.widths.len()).find(|c| geometry.cell(rect, *c).contains(position))
         });
+        if response.contains_pointer() {
+            point_at(ui, id);
+        }
         if ui.is_rect_visible(rect) {
             self.paint_row(ui, geometry, rect, id, name, response.hovered());
+            if pointed_layer == Some(id) && !response.contains_pointer() {
+                paint_pointed(ui, geometry.label(rect));
+            }
         }
         let event = if response.double_clicked()
             && let Some(column) = pointed
@@ -114,6 +186,14 @@ impl HeatMap<'_> {
         } else {
             None
         };
+        egui::Popup::context_menu(&response).show(|ui| {
+            let make = || self.figure();
+            let menu = MapMenu {
+                title: self.title,
+                make: &make,
+            };
+            menu.items_ui(ui);
+        });
         response.on_hover_ui_at_pointer(|ui| self.tooltip_ui(ui, id, name, pointed));
         event
     }
@@ -166,21 +246,22 @@ impl HeatMap<'_> {
         let planned = (self.planned)(id);
         for column in 0..self.widths.len() {
             let cell = geometry.cell(rect, column);
-            let value = (self.value)(id, column);
-            let ground = value.map_or(palette.empty_cell, |value| {
-                theme::scale_color((self.goodness)(value))
-            });
+            let shown = self.cell(id, column, planned);
+            let ground = match shown.value {
+                Some(_) => theme::scale_color(shown.shade),
+                None => palette.empty_cell,
+            };
             painter.rect_filled(cell, 2, ground);
-            if let Some(value) = value.filter(|_| cell.width() > 26.0) {
+            if shown.value.is_some() && cell.width() > 26.0 {
                 painter.text(
                     cell.center(),
                     Align2::CENTER_CENTER,
-                    (self.short)(value),
+                    &shown.text,
                     FontId::proportional(11.5),
                     theme::text_on(ground),
                 );
             }
-            if planned == Some(column) {
+            if shown.framed {
                 painter.rect_stroke(
                     cell,
                     2,

@@ -1,12 +1,12 @@
 //! The plans that were measured: size, or the order of measuring, against accuracy.
 
-use egui::Align2;
-use egui_plot::{HLine, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, Points, Text};
+use egui::Id;
+use egui_plot::PlotPoint;
 
-use super::overview_plots::plot;
-use super::plot_axes::legend_ui;
+use crate::figure::{Axis, Content, Figure, Ink, Marker, Plot, Series, Shape};
 use crate::session::{Action, HistoryEntry, Session};
-use crate::ui::{format, theme};
+use crate::ui::format;
+use crate::ui::plots::{PlotView, exact, plot_head_ui};
 
 /// Screen distance in points within which a click hits a plan.
 const HIT_DISTANCE: f32 = 12.0;
@@ -29,10 +29,10 @@ impl HistoryAxis {
         }
     }
 
-    fn label(self) -> &'static str {
+    fn axis(self) -> Axis {
         match self {
-            Self::Size => "size in KiB",
-            Self::Order => "order of measuring",
+            Self::Size => Axis::new("size", "KiB"),
+            Self::Order => Axis::new("order of measuring", ""),
         }
     }
 }
@@ -55,12 +55,12 @@ fn quality(entry: &HistoryEntry) -> Option<f64> {
         .or_else(|| entry.comparison.sqnr_db().filter(|db| db.is_finite()))
 }
 
-fn quality_label(session: &Session) -> &'static str {
+fn quality_axis(session: &Session) -> Axis {
     match session.history().first() {
-        Some(entry) if entry.metrics.top1().is_some() => "top-1 in %",
-        Some(entry) if entry.comparison.agreement().is_some() => "agreement in %",
-        Some(_) => "SQNR in dB",
-        None => "top-1 in %",
+        Some(entry) if entry.metrics.top1().is_some() => Axis::new("top-1", "%"),
+        Some(entry) if entry.comparison.agreement().is_some() => Axis::new("agreement", "%"),
+        Some(_) => Axis::new("SQNR", "dB"),
+        None => Axis::new("top-1", "%"),
     }
 }
 
@@ -82,6 +82,60 @@ fn marks(history: &[HistoryEntry], axis: HistoryAxis) -> Vec<Mark<'_>> {
         .collect()
 }
 
+fn history_figure(session: &Session, axis: HistoryAxis, marks: &[Mark<'_>]) -> Figure {
+    let current = session.plan_fingerprint();
+    let points = |name: &str, ink: Ink, marker: Marker, is_current: bool| {
+        let of_kind = marks
+            .iter()
+            .filter(|mark| (mark.entry.fingerprint == *current) == is_current);
+        let of_kind: Vec<&Mark<'_>> = of_kind.collect();
+        let pinned = of_kind.iter().enumerate();
+        Series {
+            name: name.to_owned(),
+            ink,
+            shape: Shape::Points {
+                points: of_kind.iter().map(|mark| mark.position).collect(),
+                marker,
+                names: of_kind.iter().map(|mark| mark.entry.name.clone()).collect(),
+                labelled: pinned
+                    .filter(|(_, mark)| mark.entry.pinned)
+                    .map(|(index, _)| index)
+                    .collect(),
+            },
+        }
+    };
+    let mut series = Vec::new();
+    if axis == HistoryAxis::Order && marks.len() > 1 {
+        series.push(Series {
+            name: "in order".to_owned(),
+            ink: Ink::Weak,
+            shape: Shape::Line {
+                points: marks.iter().map(|mark| mark.position).collect(),
+                marker: None,
+            },
+        });
+    }
+    series.push(points("measured", Ink::Series(0), Marker::Circle, false));
+    series.push(points("current", Ink::Series(3), Marker::Diamond, true));
+    let float = session
+        .float()
+        .and_then(|(reference, _)| reference.metrics.top1());
+    series.extend(float.map(|float| Series {
+        name: "float".to_owned(),
+        ink: Ink::Series(1),
+        shape: Shape::Level(100.0 * float),
+    }));
+    Figure {
+        title: "Measured plans".to_owned(),
+        note: String::new(),
+        content: Content::Plot(Plot {
+            x: axis.axis(),
+            y: quality_axis(session),
+            series,
+        }),
+    }
+}
+
 /// Every measured plan as a point; a click goes back to one.
 pub(super) fn history_plot_ui(
     ui: &mut egui::Ui,
@@ -89,78 +143,46 @@ pub(super) fn history_plot_ui(
     axis: &mut HistoryAxis,
     actions: &mut Vec<Action>,
 ) {
-    let palette = theme::palette(ui);
-    let [plan_color, float_color, _, current_color, _] = palette.series;
-    ui.horizontal_wrapped(|ui| {
-        ui.strong("Measured plans");
+    let marks_now = marks(session.history(), *axis);
+    let figure = history_figure(session, *axis, &marks_now);
+    let id = Id::unique(("measured plans", axis.text()));
+    let mut chosen = *axis;
+    plot_head_ui(ui, id, &figure.title, &figure, |ui| {
         for choice in [HistoryAxis::Size, HistoryAxis::Order] {
-            ui.selectable_value(axis, choice, choice.text())
-                .on_hover_text(format!("The axis below is the {}", choice.label()));
+            ui.selectable_value(&mut chosen, choice, choice.text())
+                .on_hover_text(format!("The axis below is the {}", choice.axis().label));
         }
-        legend_ui(
-            ui,
-            &[
-                ("measured", plan_color),
-                ("current", current_color),
-                ("float", float_color),
-            ],
-        );
     });
-    let axis = *axis;
-    let marks = marks(session.history(), axis);
-    if marks.is_empty() {
+    *axis = chosen;
+    if marks_now.is_empty() {
         ui.label("Every plan that is measured to the end becomes a point here");
         return;
     }
+    let marks = marks_now;
     let current = session.plan_fingerprint();
-    let (here, others): (Vec<&Mark<'_>>, Vec<&Mark<'_>>) = marks
-        .iter()
-        .partition(|mark| mark.entry.fingerprint == *current);
-    let positions = |marks: &[&Mark<'_>]| marks.iter().map(|m| m.position).collect::<Vec<_>>();
-    let (here, others) = (positions(&here), positions(&others));
-    let in_order: Vec<[f64; 2]> = marks.iter().map(|mark| mark.position).collect();
-    let float = session
-        .float()
-        .and_then(|(reference, _)| reference.metrics.top1());
-    let clicked = plot(ui, axis.text())
-        .x_axis_label(axis.label())
-        .y_axis_label(quality_label(session))
-        .label_formatter(|position| hover_text(&marks, position))
-        .show(ui, |plot| {
-            if let Some(float) = float {
-                plot.hline(
-                    HLine::new("float", float * 100.0)
-                        .color(float_color)
-                        .style(LineStyle::dashed_loose()),
-                );
-            }
-            if axis == HistoryAxis::Order {
-                let line = Line::new("", in_order).color(plan_color.gamma_multiply(0.5));
-                plot.line(line.width(1.0).allow_hover(false));
-            }
-            plot.points(
-                Points::new("measured", others)
-                    .color(plan_color)
-                    .radius(4.0),
-            );
-            plot.points(
-                Points::new("current", here)
-                    .color(current_color)
-                    .shape(MarkerShape::Diamond)
-                    .radius(7.0),
-            );
-            for mark in marks.iter().filter(|mark| mark.entry.pinned) {
-                let [x, y] = mark.position;
-                let text = Text::new("", PlotPoint::new(x, y), format!("  {}", mark.entry.name));
-                plot.text(text.anchor(Align2::LEFT_CENTER).allow_hover(false));
-            }
-            let position = plot
-                .response()
-                .clicked()
-                .then(|| plot.response().interact_pointer_pos())??;
-            Some((position, *plot.transform()))
-        })
-        .inner;
+    let hover = |series: &Series, index: usize| {
+        let is_current = match series.name.as_str() {
+            "measured" => false,
+            "current" => true,
+            _ => return None,
+        };
+        let mut of_kind = marks
+            .iter()
+            .filter(|mark| (mark.entry.fingerprint == *current) == is_current);
+        Some(mark_text(of_kind.nth(index)?))
+    };
+    let view = PlotView {
+        hover: Some(&hover),
+        ..PlotView::new(id, &figure)
+    };
+    let shown = view.show(ui, move |plot| {
+        let position = plot
+            .response()
+            .clicked()
+            .then(|| plot.response().interact_pointer_pos())??;
+        Some((position, *plot.transform()))
+    });
+    let clicked = shown.and_then(|shown| shown.inner);
     let Some((position, transform)) = clicked else {
         return;
     };
@@ -179,19 +201,14 @@ pub(super) fn history_plot_ui(
     }
 }
 
-fn hover_text(marks: &[Mark<'_>], position: &HoverPosition<'_>) -> Option<String> {
-    let HoverPosition::NearDataPoint { position, .. } = position else {
-        return None;
-    };
-    let mark = marks
-        .iter()
-        .find(|mark| mark.position == [position.x, position.y])?;
+fn mark_text(mark: &Mark<'_>) -> String {
     let entry = mark.entry;
-    Some(format!(
-        "{}\n{}, {:.2}\nmeasured {}\nclick to go back to it",
+    let [_, quality] = mark.position;
+    format!(
+        "{}\n{}, {}\nmeasured {}\nclick to go back to it",
         entry.name,
         format::bytes(entry.cost.size_bytes),
-        position.y,
+        exact(quality),
         format::time_ago(entry.measured_secs),
-    ))
+    )
 }

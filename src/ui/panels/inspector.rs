@@ -239,9 +239,9 @@ fn weight_ui(
         ui.label("Looking into the weight…");
         return;
     };
-    weight_plot_ui(ui, inspection, &mut view.plots);
+    weight_plot_ui(ui, inspection, layer, &mut view.plots);
     weight_numbers_ui(ui, inspection);
-    error_plot_ui(ui, inspection);
+    error_plot_ui(ui, inspection, layer);
     channel_plot_ui(ui, inspection, layer);
 }
 
@@ -356,7 +356,14 @@ fn activation_ui(
         return;
     };
     clip_ui(ui, session, id, choice, activation, view, actions);
-    if let Some(range) = activation_plot_ui(ui, activation, is_float, &mut view.plots) {
+    let Some(layer) = session
+        .model()
+        .and_then(|model| model.layers().get(id.index()))
+    else {
+        return;
+    };
+    let range = activation_plot_ui(ui, activation, (id, layer), is_float, &mut view.plots);
+    if let Some(range) = range {
         push_edits(
             session,
             vec![LayerEdit::ActivationRange(Some(range))],

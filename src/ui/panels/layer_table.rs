@@ -15,6 +15,7 @@ use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
 use crate::quant::Granularity;
 use crate::session::{Action, LayerEdit, Session};
+use crate::ui::plots::{point_at, pointed};
 use crate::ui::{format, theme};
 
 /// Looks of the layer table.
@@ -29,6 +30,8 @@ pub(crate) struct LayerTableView {
     anchor: Option<LayerId>,
     /// The layer that was shown in the last frame, to follow it when it changes elsewhere.
     followed: Option<LayerId>,
+    /// The layer that the pointer is on, here or in another view.
+    pointed: Option<LayerId>,
 }
 
 impl LayerTableView {
@@ -51,6 +54,7 @@ pub(crate) fn layer_table_ui(
     };
     filter_ui(ui, session, view, model.layers().len());
     let rows = view.shown(session);
+    view.pointed = pointed(ui);
     layer_keys(ui, session, &rows, view.keys_set, actions);
     hint_ui(ui, view, session);
     ScrollArea::horizontal()
@@ -221,7 +225,7 @@ impl Cells<'_> {
         actions: &mut Vec<Action>,
     ) {
         row.set_selected(self.session.selection().contains(&self.id));
-        if self.fill.is_some() {
+        if self.fill.is_some() || view.pointed == Some(self.id) {
             row.set_hovered(true);
         }
         for column in columns {
@@ -235,6 +239,9 @@ impl Cells<'_> {
             && response.rect.y_range().contains(pointer.y)
         {
             fill.over = self.id;
+        }
+        if response.contains_pointer() {
+            point_at(&response.ctx, self.id);
         }
         if response.clicked() {
             actions.push(Action::Select(self.clicked(view, rows, modifiers)));

@@ -1,16 +1,17 @@
 //! Plots of the overview: accuracy while it is measured, and errors along the network.
 
-use egui_plot::{
-    FilledArea, HLine, HoverPosition, Line, LineStyle, MarkerShape, Plot, PlotPoint, PlotPoints,
-    PlotUi, Points, VLine,
-};
+use std::sync::Arc;
 
-use super::plot_axes::{legend_ui, quiet_plot};
-use crate::model::LayerId;
+use egui::Id;
+use egui_plot::VLine;
+
+use crate::engine::LayerErrors;
+use crate::figure::{Axis, Content, Figure, Ink, Interval, Marker, Plot, Series, Shape};
 use crate::plan::Fingerprint;
 use crate::quant::SliceErrors;
 use crate::session::{Action, PlanResult, Session};
-use crate::ui::{format, theme};
+use crate::ui::plots::{PlotView, exact, layer_at, layers_group, plot_head_ui};
+use crate::ui::theme;
 
 /// The course of an evaluation, point by point as results come in.
 #[derive(Debug, Default)]
@@ -102,108 +103,90 @@ fn point_of(result: &PlanResult, quantity: Quantity) -> Option<CurvePoint> {
     })
 }
 
+/// Title, and the axis on the left.
+fn curve_texts(quantity: Quantity) -> (&'static str, Axis) {
+    match quantity {
+        Quantity::Accuracy => ("Accuracy as samples come in", Axis::new("top-1", "%")),
+        Quantity::Agreement => (
+            "Agreement with float as samples come in",
+            Axis::new("agreement", "%"),
+        ),
+        Quantity::OutputSqnr => ("Output SQNR as samples come in", Axis::new("SQNR", "dB")),
+    }
+}
+
+impl Curve {
+    fn figure(&self, session: &Session) -> Figure {
+        let (title, mut y) = curve_texts(self.quantity);
+        if self.points.is_empty() && self.quantity != Quantity::OutputSqnr {
+            // Without a point the axis would run far beyond what a share can be.
+            y = y.including([0.0, 100.0]);
+        }
+        let samples = session
+            .data()
+            .map_or(1.0, |data| data.evaluation.len() as f64);
+        let band = self.points.iter().map(|point| Interval {
+            x: point.samples,
+            y: [point.low, point.high],
+        });
+        let float = session
+            .float()
+            .filter(|_| self.quantity == Quantity::Accuracy)
+            .and_then(|(reference, _)| reference.metrics.top1());
+        let points = self.points.iter().map(|point| [point.samples, point.value]);
+        let mut series = Vec::new();
+        if self.quantity == Quantity::Accuracy {
+            series.push(Series {
+                name: "95 % interval".to_owned(),
+                ink: Ink::Series(0),
+                shape: Shape::Band(band.collect()),
+            });
+        }
+        series.extend(float.map(|float| Series {
+            name: "float".to_owned(),
+            ink: Ink::Series(1),
+            shape: Shape::Level(100.0 * float),
+        }));
+        series.push(Series {
+            name: "plan".to_owned(),
+            ink: Ink::Series(0),
+            shape: Shape::Line {
+                points: points.collect(),
+                marker: Some(Marker::Circle),
+            },
+        });
+        Figure {
+            title: title.to_owned(),
+            note: String::new(),
+            content: Content::Plot(Plot {
+                x: Axis::new("samples", "").including([0.0, samples]),
+                y,
+                series,
+            }),
+        }
+    }
+}
+
 /// The accuracy so far over the number of samples, with its interval.
 pub(super) fn running_accuracy_ui(ui: &mut egui::Ui, session: &Session, curve: &Curve) {
-    let palette = theme::palette(ui);
-    let (title, axis) = match curve.quantity {
-        Quantity::Accuracy => ("Accuracy as samples come in", "top-1 in %"),
-        Quantity::Agreement => ("Agreement with float as samples come in", "agreement in %"),
-        Quantity::OutputSqnr => ("Output SQNR as samples come in", "SQNR in dB"),
-    };
-    let [plan_color, float_color, ..] = palette.series;
-    ui.horizontal_wrapped(|ui| {
-        ui.strong(title);
-        legend_ui(
-            ui,
-            &[("plan, 95 % interval", plan_color), ("float", float_color)],
-        );
-    });
-    let column = |of: fn(&CurvePoint) -> f64| curve.points.iter().map(of).collect::<Vec<f64>>();
-    let (xs, low, high) = (column(|p| p.samples), column(|p| p.low), column(|p| p.high));
-    let values: Vec<[f64; 2]> = curve.points.iter().map(|p| [p.samples, p.value]).collect();
-    let float = session
-        .float()
-        .filter(|_| curve.quantity == Quantity::Accuracy)
-        .and_then(|(reference, _)| reference.metrics.top1());
-    let mut running = plot(ui, "running accuracy");
-    if values.is_empty() && curve.quantity != Quantity::OutputSqnr {
-        // Without a point the axis would run far beyond what a share can be.
-        running = running.include_y(0.0).include_y(100.0);
-    }
-    running
-        .x_axis_label("samples")
-        .y_axis_label(axis)
-        .include_x(0.0)
-        .include_x(
-            session
-                .data()
-                .map_or(1.0, |data| data.evaluation.len() as f64),
-        )
-        .show(ui, |plot| {
-            if xs.len() > 1 {
-                plot.add(
-                    FilledArea::new("95 % interval", &xs, &low, &high)
-                        .fill_color(plan_color.gamma_multiply(0.25))
-                        .allow_hover(false),
-                );
-            }
-            if let Some(float) = float {
-                plot.hline(
-                    HLine::new("float", float * 100.0)
-                        .color(float_color)
-                        .style(LineStyle::dashed_loose()),
-                );
-            }
-            plot.line(
-                Line::new("plan", PlotPoints::from(values.clone()))
-                    .color(plan_color)
-                    .width(2.0),
-            );
-            if let Some(last) = values.last() {
-                plot.points(
-                    Points::new("plan", vec![*last])
-                        .color(plan_color)
-                        .radius(4.0),
-                );
-            }
-        });
+    let id = Id::unique("running accuracy");
+    let figure = curve.figure(session);
+    plot_head_ui(ui, id, &figure.title, &figure, |_| {});
+    PlotView::new(id, &figure).show(ui, |_| {});
 }
 
-/// A plot among other things: the wheel scrolls the panel, not the plot.
-pub(super) fn plot(ui: &egui::Ui, id: &'static str) -> Plot<'static> {
-    quiet_plot(id, theme::palette(ui))
-        .height(theme::PLOT_HEIGHT)
-        .label_formatter(|position| match position {
-            HoverPosition::NearDataPoint {
-                plot_name,
-                position,
-                ..
-            } => Some(format!(
-                "{plot_name}\n{} at {}",
-                format::value(position.y),
-                format::value(position.x)
-            )),
-            HoverPosition::Elsewhere { .. } => None,
-        })
-}
-
-/// Points of which at most so many are in view are marked; more would run into one another.
-const MARKED_POINTS: usize = 300;
-
-/// Errors along the network as points of a plot, computed again only when the result changes.
+/// Errors along the network as a figure, made again only when the result changes.
 #[derive(Debug, Default)]
 pub(super) struct ErrorSeries {
     /// The plan, and the samples that the errors were measured on.
     key: Option<(Fingerprint, usize)>,
-    outputs: Vec<PlotPoint>,
-    weights: Vec<PlotPoint>,
-    inputs: Vec<PlotPoint>,
+    figure: Option<Figure>,
 }
 
 impl ErrorSeries {
     /// Takes over the errors of the current result.
     pub(super) fn follow(&mut self, session: &Session) {
-        let Some(result) = session.result() else {
+        let (Some(result), Some(model)) = (session.result(), session.model()) else {
             *self = Self::default();
             return;
         };
@@ -213,20 +196,60 @@ impl ErrorSeries {
         if self.key.as_ref().is_some_and(is_same) {
             return;
         }
-        let layers = &result.evaluation.layers;
-        let level =
-            |errors: Option<SliceErrors>| errors.filter(|e| e.count > 0).map(|e| e.sqnr_db());
+        let names = model.layers().iter().map(|layer| layer.name.clone());
         *self = Self {
             key: Some((result.plan.clone(), samples)),
-            outputs: series(
-                layers
-                    .iter()
-                    .map(|e| (e.output.count > 0).then(|| e.output.sqnr_db())),
-            ),
-            weights: series(layers.iter().map(|e| level(e.weight))),
-            inputs: series(layers.iter().map(|e| level(e.activation))),
+            figure: Some(error_figure(
+                names.collect(),
+                &result.evaluation.layers,
+                samples,
+            )),
         };
     }
+}
+
+/// Errors of weights, inputs and outputs of all layers.
+fn error_figure(names: Arc<[String]>, layers: &[LayerErrors], samples: usize) -> Figure {
+    let level = |errors: Option<SliceErrors>| errors.filter(|e| e.count > 0).map(|e| e.sqnr_db());
+    let output = |errors: &LayerErrors| (errors.output.count > 0).then(|| errors.output.sqnr_db());
+    let series = [
+        ("output", Marker::Circle, points(layers.iter().map(output))),
+        (
+            "weight",
+            Marker::Square,
+            points(layers.iter().map(|errors| level(errors.weight))),
+        ),
+        (
+            "input",
+            Marker::Diamond,
+            points(layers.iter().map(|errors| level(errors.activation))),
+        ),
+    ];
+    let series = series
+        .into_iter()
+        .enumerate()
+        .map(|(index, (name, marker, points))| Series {
+            name: name.to_owned(),
+            ink: Ink::Series(index),
+            shape: Shape::Line {
+                points,
+                marker: Some(marker),
+            },
+        });
+    Figure {
+        title: "Error along the network".to_owned(),
+        note: format!("on {samples} samples"),
+        content: Content::Plot(Plot {
+            x: layer_axis(names),
+            y: Axis::new("SQNR", "dB").including([0.0]),
+            series: series.collect(),
+        }),
+    }
+}
+
+/// The axis of plots over the layers in the order of the network.
+pub(crate) fn layer_axis(names: Arc<[String]>) -> Axis {
+    Axis::new("layer number", "").with_names(names)
 }
 
 /// Errors of weights, inputs and outputs of every layer, in the order of the network.
@@ -237,127 +260,76 @@ pub(super) fn layer_errors_ui(
     actions: &mut Vec<Action>,
 ) {
     ui.add_space(6.0);
-    let palette = theme::palette(ui);
-    let [output, weight, activation, ..] = palette.series;
-    ui.horizontal_wrapped(|ui| {
-        ui.strong("Error along the network")
-            .on_hover_text("Click to select a layer");
-        legend_ui(
-            ui,
-            &[
-                ("output", output),
-                ("weight", weight),
-                ("input", activation),
-            ],
-        );
-        if let Some(result) = session.result() {
-            let samples = result.evaluation.layer_error_samples;
-            let text = format!("on {samples} samples");
-            ui.label(egui::RichText::new(text).small().color(palette.weak));
-        }
-    });
-    let (Some(model), Some(_)) = (session.model(), session.result()) else {
+    let Some(figure) = &errors.figure else {
+        ui.strong("Error along the network");
         ui.label("The errors appear with the first batch of the evaluation");
         return;
     };
-    let layers = model.layers();
+    let id = Id::unique(("layer errors", layers_group(session)));
+    plot_head_ui(ui, id, &figure.title, figure, |_| {});
+    layers_plot_ui(ui, session, id, (figure, theme::PLOT_HEIGHT), actions);
+}
+
+/// A plot over the layers: a click selects one, its zoom and cursor are shared with the others.
+pub(crate) fn layers_plot_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    id: Id,
+    (figure, height): (&Figure, f32),
+    actions: &mut Vec<Action>,
+) {
+    let Some(plot) = figure.plot() else {
+        return;
+    };
     let selected = session.selection().first().map(|id| f64::from(id.0));
-    let clicked = plot(ui, "layer errors")
-        .x_axis_label("layer")
-        .y_axis_label("SQNR in dB")
-        .include_y(0.0)
-        .label_formatter(|position| match position {
-            HoverPosition::NearDataPoint {
-                plot_name,
-                position,
-                ..
-            } => {
-                let layer = layers.get(position.x.max(0.0).round() as usize)?;
-                Some(format!(
-                    "{}\n{plot_name} {}",
-                    layer.name,
-                    format::db(position.y)
-                ))
-            }
-            HoverPosition::Elsewhere { .. } => None,
-        })
-        .show(ui, |plot| {
-            if let Some(selected) = selected {
-                plot.vline(
-                    VLine::new("", selected)
-                        .color(palette.accent)
-                        .allow_hover(false),
-                );
-            }
-            for (name, points, color, shape) in [
-                (
-                    "output, with all error from upstream",
-                    &errors.outputs,
-                    output,
-                    MarkerShape::Circle,
-                ),
-                ("weight", &errors.weights, weight, MarkerShape::Square),
-                ("input", &errors.inputs, activation, MarkerShape::Diamond),
-            ] {
-                error_series(plot, name, points, color, shape);
-            }
-            plot.response()
-                .clicked()
-                .then(|| plot.pointer_coordinate())
-                .flatten()
-        })
-        .inner;
-    if let Some(position) = clicked {
-        let last = layers.len().saturating_sub(1) as f64;
-        let index = position.x.round().clamp(0.0, last) as u32;
-        actions.push(Action::Select(vec![LayerId(index)]));
+    let accent = theme::palette(ui).accent;
+    let hover = |series: &Series, index: usize| layer_text(plot, series, index);
+    let view = PlotView {
+        height,
+        hover: Some(&hover),
+        layers: Some(layers_group(session)),
+        ..PlotView::new(id, figure)
+    };
+    let shown = view.show(ui, move |plot| {
+        if let Some(selected) = selected {
+            plot.vline(VLine::new("", selected).color(accent).allow_hover(false));
+        }
+        plot.response()
+            .clicked()
+            .then(|| plot.pointer_coordinate())
+            .flatten()
+    });
+    if let Some(position) = shown.and_then(|shown| shown.inner) {
+        actions.push(Action::Select(vec![layer_at(plot, position.x)]));
     }
+}
+
+/// Name of the layer and exact value of a point.
+fn layer_text(plot: &Plot, series: &Series, index: usize) -> Option<String> {
+    let Shape::Line { points, .. } = &series.shape else {
+        return None;
+    };
+    let [x, y] = *points.get(index)?;
+    let from_upstream = match series.name.as_str() {
+        "output" => ", with all error from upstream",
+        _ => "",
+    };
+    Some(format!(
+        "{}\nlayer number {x}\n{} {} {} {}{from_upstream}",
+        plot.x.name(x)?,
+        series.name,
+        plot.y.label,
+        exact(y),
+        plot.y.unit
+    ))
 }
 
 /// Finite values over the layer index; a float layer has no error and no point.
-fn series(values: impl Iterator<Item = Option<f64>>) -> Vec<PlotPoint> {
+pub(crate) fn points(values: impl Iterator<Item = Option<f64>>) -> Vec<[f64; 2]> {
     values
         .enumerate()
-        .filter_map(|(index, db)| {
-            let db = db.filter(|db| db.is_finite())?;
-            Some(PlotPoint::new(index as f64, db))
-        })
+        .filter_map(|(index, db)| Some([index as f64, db.filter(|db| db.is_finite())?]))
         .collect()
-}
-
-/// A line through all points, and marks on those in view if they can be told apart.
-fn error_series<'a>(
-    plot: &mut PlotUi<'a>,
-    name: &'a str,
-    points: &'a [PlotPoint],
-    color: egui::Color32,
-    shape: MarkerShape,
-) {
-    plot.line(
-        Line::new(name, PlotPoints::Borrowed(points))
-            .color(color)
-            .width(1.5),
-    );
-    let bounds = plot.plot_bounds();
-    let in_view = in_view(points, bounds.min()[0], bounds.max()[0]);
-    if in_view.len() <= MARKED_POINTS {
-        plot.points(
-            Points::new(name, PlotPoints::Borrowed(in_view))
-                .color(color)
-                .shape(shape)
-                .radius(3.0),
-        );
-    }
-}
-
-/// The points between two places along the layers; all of them before there are bounds.
-fn in_view(points: &[PlotPoint], min: f64, max: f64) -> &[PlotPoint] {
-    if min >= max {
-        return points;
-    }
-    let start = points.partition_point(|point| point.x < min);
-    let end = points.partition_point(|point| point.x <= max);
-    points.get(start..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -365,18 +337,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_points_in_view_are_marked() {
-        let points =
-            series([Some(3.0), None, Some(f64::INFINITY), Some(5.0), Some(7.0)].into_iter());
-        let xs = |points: &[PlotPoint]| points.iter().map(|point| point.x).collect::<Vec<_>>();
-        assert_eq!(xs(&points), [0.0, 3.0, 4.0]);
-        for (min, max, expected) in [
-            (-1.0, 9.0, vec![0.0, 3.0, 4.0]),
-            (0.5, 3.0, vec![3.0]),
-            (5.0, 9.0, vec![]),
-            (f64::INFINITY, f64::NEG_INFINITY, vec![0.0, 3.0, 4.0]),
-        ] {
-            assert_eq!(xs(in_view(&points, min, max)), expected, "{min}..{max}");
-        }
+    fn layers_without_error_have_no_point() {
+        let values = [Some(3.0), None, Some(f64::INFINITY), Some(5.0), Some(7.0)];
+        let points = points(values.into_iter());
+        assert_eq!(points, [[0.0, 3.0], [3.0, 5.0], [4.0, 7.0]]);
     }
 }

@@ -7,6 +7,7 @@ use crate::engine::{Protocol, Sensitivity, SensitivityRequest, Subject};
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
 use crate::session::{Action, LayerEdit, Session};
+use crate::ui::commands::Command;
 use crate::ui::{format, theme};
 
 /// What the map shows.
@@ -40,6 +41,25 @@ impl Quantity {
         }
     }
 
+    fn title(self) -> &'static str {
+        match self {
+            Self::LocalSqnr => "Local SQNR of each layer",
+            Self::AccuracyDrop => "Accuracy drop by layer and width",
+            Self::Kl => "KL divergence by layer and width",
+            Self::OutputSqnr => "Output SQNR by layer and width",
+        }
+    }
+
+    /// The quantity and its unit.
+    fn axis(self) -> (&'static str, &'static str) {
+        match self {
+            Self::LocalSqnr => ("local SQNR", "dB"),
+            Self::AccuracyDrop => ("accuracy drop", "share of one"),
+            Self::Kl => ("KL divergence", "nat"),
+            Self::OutputSqnr => ("output SQNR", "dB"),
+        }
+    }
+
     /// Whether the colours reach to the worst value; levels in dB have a fixed scale.
     fn is_stretched(self) -> bool {
         matches!(self, Self::AccuracyDrop | Self::Kl)
@@ -64,6 +84,8 @@ pub(crate) struct SensitivityView {
     protocol: Protocol,
     subject: Subject,
     widths: Vec<(NumberFormat, bool)>,
+    /// The layer that was brought into view, to follow the selection when it changes elsewhere.
+    followed: Option<LayerId>,
 }
 
 impl Default for SensitivityView {
@@ -76,6 +98,7 @@ impl Default for SensitivityView {
                 .into_iter()
                 .map(|width| (width, matches!(width.bits(), 8 | 4 | 3 | 2)))
                 .collect(),
+            followed: None,
         }
     }
 }
@@ -101,9 +124,23 @@ pub(crate) fn sensitivity_ui(
     session: &Session,
     view: &mut SensitivityView,
     actions: &mut Vec<Action>,
+    commands: &mut Vec<Command>,
 ) {
+    let selected = session.selection().first().copied();
+    let scroll_to = selected
+        .filter(|_| selected != view.followed)
+        .map(LayerId::index);
+    view.followed = selected;
     if session.data().is_none() {
-        ui.label("Sensitivity is measured on data: open a data folder (File, Open data folder)");
+        ui.label("Each layer is quantized alone, at each width, and measured on data: the map fills once there is some");
+        if Command::OpenData.button_ui(ui, session) {
+            commands.push(Command::OpenData);
+        }
+        let event = empty_map_ui(ui, session, Quantity::LocalSqnr, &screening(), scroll_to);
+        if let Some(MapEvent::Select(id) | MapEvent::Choose(id, _)) = event {
+            view.followed = Some(id);
+            actions.push(Action::Select(vec![id]));
+        }
         return;
     }
     sweep_controls_ui(ui, session, view, actions);
@@ -116,8 +153,8 @@ pub(crate) fn sensitivity_ui(
         }
     });
     let event = match view.quantity {
-        Quantity::LocalSqnr => local_ui(ui, session),
-        quantity => sweep_ui(ui, session, quantity),
+        Quantity::LocalSqnr => local_ui(ui, session, scroll_to, commands),
+        _ => sweep_ui(ui, session, view, scroll_to),
     };
     let widths = match view.quantity {
         Quantity::LocalSqnr => session
@@ -128,7 +165,10 @@ pub(crate) fn sensitivity_ui(
             .map(|sweep| sweep.request.widths.as_slice()),
     };
     match event {
-        Some(MapEvent::Select(id)) => actions.push(Action::Select(vec![id])),
+        Some(MapEvent::Select(id)) => {
+            view.followed = Some(id);
+            actions.push(Action::Select(vec![id]));
+        }
         Some(MapEvent::Choose(id, column)) => {
             if let Some(width) = widths.and_then(|widths| widths.get(column)) {
                 let edit = match shown_subject(session, view.quantity) {
@@ -250,10 +290,76 @@ fn all_layers(session: &Session) -> (Vec<LayerId>, Vec<&str>) {
     })
 }
 
-fn local_ui(ui: &mut egui::Ui, session: &Session) -> Option<MapEvent> {
-    let Some(errors) = session.local_errors() else {
-        ui.label("The map fills by itself once calibration has ended and the plan is measured");
-        return None;
+/// The map before anything is measured: its layers and widths, with empty cells.
+fn empty_map_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    quantity: Quantity,
+    widths: &[NumberFormat],
+    scroll_to: Option<usize>,
+) -> Option<MapEvent> {
+    let (rows, names) = all_layers(session);
+    let scale = Scale::new(quantity, 0.0);
+    let planned = |id: LayerId| {
+        let format = session.plan().layer(id)?.weight.format;
+        widths.iter().position(|width| *width == format)
+    };
+    HeatMap {
+        title: quantity.title(),
+        note: "nothing is measured yet".to_owned(),
+        quantity: quantity.axis(),
+        names,
+        rows,
+        widths,
+        value: &|_, _| None,
+        goodness: &|value| scale.goodness(value),
+        short: &|value| scale.short(value),
+        long: &|value| scale.long(value),
+        selection: session.selection(),
+        planned: &planned,
+        ends: match quantity {
+            Quantity::LocalSqnr | Quantity::OutputSqnr => scale.ends(),
+            Quantity::AccuracyDrop | Quantity::Kl => {
+                ("loses most".to_owned(), "loses nothing".to_owned())
+            }
+        },
+        scroll_to,
+    }
+    .show_ui(ui, "empty map")
+}
+
+fn screening() -> Vec<NumberFormat> {
+    Session::screening_widths()
+}
+
+/// What comes before the map of local errors, and how far that is.
+fn before_local_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    let jobs = session.running_jobs();
+    ui.horizontal_wrapped(|ui| {
+        if let Some(job) = jobs.first() {
+            let share = format!("{}: {:.0} %", job.name, 100.0 * job.fraction);
+            let text = if job.total > 0 { share.as_str() } else { job.name };
+            ui.strong(text);
+            ui.label("then the map fills by itself: each layer alone with its weight at each width, against float");
+        } else {
+            ui.label("Nothing runs now. Run measures the plan, then this map: each layer alone with its weight at each width, against float");
+            if Command::Run.button_ui(ui, session) {
+                commands.push(Command::Run);
+            }
+        }
+    });
+}
+
+fn local_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    scroll_to: Option<usize>,
+    commands: &mut Vec<Command>,
+) -> Option<MapEvent> {
+    let measured = session.local_errors().filter(|errors| errors.samples > 0);
+    let Some(errors) = measured else {
+        before_local_ui(ui, session, commands);
+        return empty_map_ui(ui, session, Quantity::LocalSqnr, &screening(), scroll_to);
     };
     progress_ui(ui, errors.samples, errors.total);
     let (rows, names) = all_layers(session);
@@ -266,6 +372,14 @@ fn local_ui(ui: &mut egui::Ui, session: &Session) -> Option<MapEvent> {
         errors.widths.iter().position(|width| *width == format)
     };
     HeatMap {
+        title: Quantity::LocalSqnr.title(),
+        note: format!(
+            "{} quantized alone, on {} samples",
+            errors.subject.name(),
+            errors.samples
+        ),
+        quantity: Quantity::LocalSqnr.axis(),
+        scroll_to,
         names,
         rows,
         widths: &errors.widths,
@@ -303,14 +417,20 @@ fn progress_ui(ui: &mut egui::Ui, samples: usize, total: usize) {
     }
 }
 
-fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<MapEvent> {
+fn sweep_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    view: &SensitivityView,
+    scroll_to: Option<usize>,
+) -> Option<MapEvent> {
+    let quantity = view.quantity;
     let Some(sweep) = session.sensitivity().filter(|sweep| sweep.samples > 0) else {
         ui.label(if session.running_jobs().iter().any(|job| job.name == "Sensitivity") {
             "The sweep runs: results appear after the first batch"
         } else {
             "No sweep yet: choose what to quantize above and press Run sweep. Results appear after the first batch and can be cancelled at any time"
         });
-        return None;
+        return empty_map_ui(ui, session, quantity, &view.request().widths, scroll_to);
     };
     progress_ui(ui, sweep.samples, sweep.total);
     let value = |id: LayerId, column: usize| cell_value(sweep, quantity, id, column);
@@ -324,12 +444,13 @@ fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<
         0.0
     };
     let scale = Scale::new(quantity, worst);
-    ui.label(format!(
+    let note = format!(
         "{}, {}, on {} samples",
         protocol_text(sweep.request.protocol),
         sweep.request.subject.name(),
         sweep.samples
-    ));
+    );
+    ui.label(note.as_str());
     let planned = |id: LayerId| {
         let layer = session.plan().layer(id)?;
         let format = match sweep.request.subject {
@@ -343,6 +464,10 @@ fn sweep_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) -> Option<
             .position(|width| *width == format)
     };
     HeatMap {
+        title: quantity.title(),
+        note,
+        quantity: quantity.axis(),
+        scroll_to,
         names,
         rows,
         widths: &sweep.request.widths,

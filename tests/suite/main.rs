@@ -12,6 +12,7 @@ mod bad_files;
 mod bench_command;
 mod cancelling;
 mod common;
+mod figures;
 mod first_minutes;
 mod frame;
 mod golden_float;
@@ -24,6 +25,7 @@ mod layer_table;
 #[cfg(target_os = "linux")]
 mod loading;
 mod local_errors;
+mod plots_window;
 mod reuse;
 mod samples_window;
 mod window;

@@ -13,6 +13,7 @@ use super::tint::{Reader, Reading, Scale, Tint};
 use super::{Drawing, GraphView, Request, texts};
 use crate::model::LayerId;
 use crate::session::{Action, OpenModel, Session};
+use crate::ui::plots::{point_at, pointed};
 use crate::ui::theme;
 
 /// Zoom by a point of scrolling.
@@ -116,7 +117,12 @@ impl Canvas<'_> {
         });
         let place = pointer.map(|pointer| view.to_picture(self.rect, pointer));
         let hovered = place.and_then(|place| drawing.scene.item_at(place));
-        let looks = self.looks(ui, &drawing.scene, hovered);
+        let pointed_here = hovered.and_then(|item| drawing.scene.items.get(item as usize));
+        if let Some(layer) = pointed_here.and_then(|item| item.layers.first()) {
+            point_at(ui, *layer);
+        }
+        let elsewhere = || drawing.scene.item_of_layer(pointed(ui)?);
+        let looks = self.looks(ui, &drawing.scene, hovered.or_else(elsewhere));
         let painter = ui.painter().clone();
         let nodes = NodePainter {
             ui,

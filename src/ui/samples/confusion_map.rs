@@ -11,7 +11,9 @@ use super::filters::{class_count, class_name};
 use super::marks::cut;
 use super::rows::{Cell, Filter, Table};
 use super::{SamplesView, Section};
+use crate::figure::{self, Axis, CellMap, Content, Figure, Ramp};
 use crate::session::Session;
+use crate::ui::plots::MapMenu;
 use crate::ui::theme;
 
 /// Width of the names of the rows in points.
@@ -29,7 +31,6 @@ pub(super) fn confusion_ui(ui: &mut egui::Ui, session: &Session, view: &mut Samp
     confusion.follow(view.rows.all(), generation, classes);
     table_choice_ui(ui, view);
     let names = view.pair.words();
-    explanation_ui(ui, &confusion, view.table, names);
     let shown = confusion.classes(view.table);
     if shown.is_empty() {
         ui.label(match view.table {
@@ -44,6 +45,15 @@ pub(super) fn confusion_ui(ui: &mut egui::Ui, session: &Session, view: &mut Samp
             names,
             geometry: Geometry::new(ui.available_width(), shown.len()),
         };
+        let make = || map.figure();
+        let menu = MapMenu {
+            title: map.title(),
+            make: &make,
+        };
+        ui.horizontal_wrapped(|ui| {
+            menu.button_ui(ui);
+            explanation_ui(ui, &confusion, view.table, names);
+        });
         if let Some(cell) = map.show_ui(ui) {
             view.choice.cell = Some(cell);
             view.choice.filter = Filter::All;
@@ -183,7 +193,7 @@ impl Map<'_> {
     fn cell_ui(&self, ui: &mut egui::Ui, rect: Rect, row: usize, column: usize) -> Option<Cell> {
         let (label, predicted) = (self.class(row), self.class(column));
         let [first, second] = self.confusion.count(label, predicted);
-        let (text, ground) = self.looks(ui, label, first, second);
+        let (text, ground) = self.looks(ui, label, [first, second]);
         let painter = ui.painter();
         painter.rect_filled(rect, 2, ground);
         if row == column {
@@ -229,29 +239,104 @@ impl Map<'_> {
     }
 
     /// Text and ground of a cell.
-    fn looks(&self, ui: &egui::Ui, label: u32, first: u32, second: u32) -> (String, Color32) {
+    fn looks(&self, ui: &egui::Ui, label: u32, counts: [u32; 2]) -> (String, Color32) {
         let palette = theme::palette(ui);
+        let cell = self.cell(label, counts);
+        let ground = match self.table {
+            Table::Difference => theme::difference_color(palette, cell.shade),
+            _ if cell.shade.is_nan() => palette.empty_cell,
+            _ => theme::scale_color(cell.shade),
+        };
+        (cell.text, ground)
+    }
+
+    /// What a cell shows, on the screen and on paper.
+    fn cell(&self, label: u32, [first, second]: [u32; 2]) -> figure::Cell {
         let [of_first, of_second] = self.confusion.labelled(label);
         let (count, of) = match self.table {
             Table::First => (first, of_first),
             Table::Second => (second, of_second),
             Table::Difference => {
                 let difference = f64::from(second) - f64::from(first);
-                let text = if difference == 0.0 {
-                    "0".to_owned()
-                } else {
-                    signed(first, second)
+                return figure::Cell {
+                    value: Some(difference),
+                    text: if difference == 0.0 {
+                        "0".to_owned()
+                    } else {
+                        signed(first, second)
+                    },
+                    // A tenth of the row is much.
+                    shade: 10.0 * difference / f64::from(of_first.max(1)),
+                    framed: false,
                 };
-                // A tenth of the row is much.
-                let share = 10.0 * difference / f64::from(of_first.max(1));
-                return (text, theme::difference_color(palette, share));
             }
         };
-        let ground = match count {
-            0 => palette.empty_cell,
-            _ => theme::scale_color(f64::from(count) / f64::from(of.max(1))),
+        figure::Cell {
+            value: Some(f64::from(count)),
+            text: count.to_string(),
+            // None is no place on the scale.
+            shade: match count {
+                0 => f64::NAN,
+                _ => f64::from(count) / f64::from(of.max(1)),
+            },
+            framed: false,
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.table {
+            Table::First | Table::Second => "Confusion matrix",
+            Table::Difference => "Difference of confusion matrices",
+        }
+    }
+
+    fn figure(&self) -> Figure {
+        let classes = self.confusion.classes(self.table);
+        let axis = |label: &str| {
+            let names = classes.iter().map(|class| class_name(self.session, *class));
+            Axis::new(label, "").with_names(names.collect())
         };
-        (count.to_string(), ground)
+        let cells = classes.iter().flat_map(|label| {
+            classes.iter().map(|predicted| {
+                let counts = self.confusion.count(*label, *predicted);
+                let mut cell = self.cell(*label, counts);
+                if counts == [0, 0] {
+                    cell.text.clear();
+                }
+                cell
+            })
+        });
+        let [first, second] = self.names;
+        let (note, ramp, ends) = match self.table {
+            Table::First => (
+                first.to_owned(),
+                Ramp::Sequential,
+                ["none of the row", "all"],
+            ),
+            Table::Second => (
+                second.to_owned(),
+                Ramp::Sequential,
+                ["none of the row", "all"],
+            ),
+            Table::Difference => (
+                format!("{second} − {first}"),
+                Ramp::Diverging,
+                ["fewer", "more"],
+            ),
+        };
+        Figure {
+            title: self.title().to_owned(),
+            note,
+            content: Content::Map(CellMap {
+                rows: axis("label"),
+                columns: axis("prediction"),
+                value: Axis::new("samples", ""),
+                cells: cells.collect(),
+                ramp,
+                ends: ends.map(str::to_owned),
+                framed: String::new(),
+            }),
+        }
     }
 
     fn row_names_ui(&self, ui: &egui::Ui, origin: Vec2, corner: egui::Pos2, rows: Range<usize>) {

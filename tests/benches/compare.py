@@ -643,7 +643,8 @@ def aimet_rows(options, table, networks, folder):
 
 def local_rows(options, table, networks, folder):
     """Output error of every layer alone at 8 widths, quantizing and packing included, against own float passes."""
-    for (name, _, _), count in zip(CLASSIFIERS, (256, 128)):
+    count = 256
+    for name, _, _ in CLASSIFIERS:
         if not (network := networks.get(name)):
             continue
         ours, floats = [], []

@@ -1,56 +1,76 @@
 #!/usr/bin/env bash
-# Opens the release build in a real window on a virtual screen, drives it by keyboard, and takes
-# pictures. Fails if no window appears, the program ends early, or the picture is blank.
+# The journeys of tests/suite/journeys.rs in a real window on a virtual screen, by mouse and keyboard, with
+# pictures. Fails if no window appears, the program ends early, panics or does not close, a picture is blank, or a
+# step changes nothing on screen.
 #
 #   tests/window_journey.sh FOLDER
-set -euo pipefail
 out=${1:?folder for the pictures}
-program=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/release/quantscope
-mkdir -p "$out"
+source "$(dirname "$0")/virtual_screen.sh"
 
-number=80
-while [ -e "/tmp/.X11-unix/X$number" ] || [ -e "/tmp/.X$number-lock" ]; do number=$((number + 1)); done
-Xvfb ":$number" -screen 0 1280x800x24 >/dev/null 2>&1 &
-screen=$!
-export DISPLAY=":$number" WAYLAND_DISPLAY= XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
-# The journey must not depend on what an earlier run remembered.
-XDG_DATA_HOME=$(mktemp -d)
-export XDG_DATA_HOME
-for _ in $(seq 60); do [ -e "/tmp/.X11-unix/X$number" ] && break; sleep 0.5; done
-"$program" >"$out/program.log" 2>&1 &
-app=$!
-trap 'kill $app $screen 2>/dev/null || true' EXIT
-
-fail() { echo "window journey: $*" >&2; tail -20 "$out/program.log" >&2; exit 1; }
-alive() { kill -0 $app 2>/dev/null || fail "the program ended early"; }
-picture() {
-  alive
-  import -window root "$out/$1.png"
-  local colours
-  colours=$(identify -format '%k' "$out/$1.png")
-  [ "$colours" -gt 50 ] || fail "picture $1 is blank ($colours colours)"
-}
-
-window=
-for _ in $(seq 60); do
-  alive
-  window=$(xdotool search --onlyvisible --name Quantscope 2>/dev/null | tail -1 || true)
-  [ -n "$window" ] && break
-  sleep 0.5
-done
-[ -n "$window" ] || fail "no window appeared"
-xdotool windowmove "$window" 0 0 windowsize "$window" 1280 800 windowfocus "$window" 2>/dev/null || true
-sleep 12
+open_window 1280 800
+rest 12
 picture opened
-xdotool key ctrl+a
-sleep 0.5
-xdotool key 4
-sleep 8
-picture four-bits
-cmp -s "$out/opened.png" "$out/four-bits.png" && fail "four bits changed nothing on screen"
-xdotool key ctrl+z
-sleep 4
+
+# Why did accuracy collapse? All layers to three bits, a sweep, the worst two back to eight.
+key ctrl+a
+key 3
+rest 6
+picture three-bits
+differ opened three-bits "three bits changed nothing on screen"
+key ctrl+3
+rest 1
+click 610 169
+rest 24
+picture swept
+differ three-bits swept "no sweep is seen"
+click 378 197
+picture sorted
+click 60 221
+key shift+Down
+key 8
+rest 6
+key ctrl+2
+picture raised
+differ sorted raised "raising two layers changed nothing on screen"
+
+# Every panel, and two plans compared.
+for panel in 4 5 6 7 8; do
+  key "ctrl+$panel"
+  rest 2
+  picture "panel-$panel"
+done
+
+# A clip handle.
+scroll 1110 600 60
+picture inspector
+press 1258 532 1180 532
+picture clip-held
+let_go
+rest 3
+picture clipped
+differ inspector clipped "the clip handle does not move"
+
+# Undo to the first plan and redo.
+for _ in 1 2 3; do key ctrl+z; done
+rest 4
 picture undone
-xdotool key ctrl+q
-for _ in $(seq 20); do kill -0 $app 2>/dev/null || break; sleep 0.5; done
+for _ in 1 2 3; do key ctrl+y; done
+rest 4
+picture redone
+differ undone redone "redo changed nothing on screen"
+
+# Closing with unsaved work is asked about; the work is saved, and found again.
+key ctrl+q
+rest 1
+picture asked
+differ redone asked "unsaved work is not asked about"
+project=$(mktemp -d)/journey.qscope
+click 700 417
+key ctrl+a
+write "$project"
+picture named
+click 480 451
+close_window
+[ -s "$project" ] || fail "the project was not saved"
+grep -qi panicked "$out/program.log" && fail "the program panicked"
 echo "window journey: pictures in $out"

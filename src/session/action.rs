@@ -66,6 +66,8 @@ pub enum Action {
         /// What changes.
         edit: LayerEdit,
     },
+    /// Show the first selected layer's input under another clip range; the plan stays as it is.
+    TryClip(Range),
     /// Apply a preset to every layer that is not locked.
     ApplyPreset(Preset),
     /// Take back the last change of the plan.

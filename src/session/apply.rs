@@ -33,6 +33,7 @@ impl Session {
             Action::SaveProject(path) => self.save_project(path),
             Action::Select(layers) => self.select(layers),
             Action::Edit { layers, edit } => self.edit(&layers, &edit),
+            Action::TryClip(range) => self.try_clip(range),
             Action::ApplyPreset(preset) => self.change_plan(preset.apply(&self.plan)),
             Action::Undo => self.undo(),
             Action::Redo => self.redo(),
@@ -278,6 +279,11 @@ impl Session {
             model: model.path.clone(),
             data: data.map(|data| StoredData::new(&data.request)),
             plan: self.plan_file(&self.plan)?,
+            selection: self
+                .selection
+                .iter()
+                .filter_map(|id| Some(model.layers().get(id.index())?.name.clone()))
+                .collect(),
             history: data.map_or_else(Vec::new, |data| {
                 self.history
                     .iter()

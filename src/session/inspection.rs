@@ -7,8 +7,9 @@ use crate::engine::{Ranges, RunError, quantize_layer_weight, weight_values};
 use crate::model::LayerId;
 use crate::plan::LayerPlan;
 use crate::quant::{
-    Calibrator, Grid, Histogram, NumberFormat, QuantSpec, QuantizedWeights, Range, SliceErrors,
-    SliceStatistics, channel_ranges, error_histogram, histogram, slice_statistics,
+    ActivationQuantizer, Calibrator, ErrorSum, Grid, Histogram, NumberFormat, QuantError,
+    QuantSpec, QuantizedWeights, Range, SliceErrors, SliceStatistics, channel_ranges,
+    error_histogram, histogram, slice_statistics,
 };
 
 /// A channel whose range is more than this many times the median range is an outlier.
@@ -105,6 +106,8 @@ impl WeightInspection {
 pub struct ActivationInspection {
     /// Distribution over all calibration samples.
     pub histogram: Histogram,
+    /// The same with all bins that were counted.
+    fine: Histogram,
     /// Extremes that occurred.
     pub observed: Range,
     /// The clip range in force.
@@ -113,6 +116,8 @@ pub struct ActivationInspection {
     pub grid: Option<Grid>,
     /// Share of elements outside the clip range, estimated from the histogram.
     pub clipped: f64,
+    /// SQNR in dB of the input alone, estimated from the histogram; `None` for a float input.
+    pub sqnr_db: Option<f64>,
     /// Range that each calibrator would choose.
     pub candidates: Vec<(Calibrator, Range)>,
 }
@@ -233,11 +238,14 @@ fn inspect_activation(
         Some((calibrator, ranges.range(layer, &spec).ok()?))
     })
     .collect();
+    let quantizer = ranges.quantizer(layer, spec)?;
     Ok(ActivationInspection {
         clipped: share_outside(histogram, clip),
         observed: observer.range().ok_or_else(unseen)?,
-        grid: ranges.quantizer(layer, spec)?.grid().copied(),
+        sqnr_db: estimated_sqnr_db(histogram, &quantizer),
+        grid: quantizer.grid().copied(),
         histogram: drawn(histogram),
+        fine: histogram.clone(),
         clip,
         candidates,
     })
@@ -258,6 +266,42 @@ fn bins_to_merge(counts: &[u64]) -> usize {
         merged *= 2;
     }
     merged
+}
+
+impl ActivationInspection {
+    /// The same input under another clip range; quick enough to follow a drag.
+    ///
+    /// # Errors
+    /// The range is not legal for the width.
+    pub(super) fn under_clip(&self, spec: &QuantSpec, clip: Range) -> Result<Self, QuantError> {
+        let quantizer = ActivationQuantizer::from_range(spec, clip)?;
+        Ok(Self {
+            clipped: share_outside(&self.fine, clip),
+            sqnr_db: estimated_sqnr_db(&self.fine, &quantizer),
+            grid: quantizer.grid().copied(),
+            clip,
+            ..self.clone()
+        })
+    }
+}
+
+/// SQNR in dB as if all numbers of a bin were at its centre; `None` without a grid.
+fn estimated_sqnr_db(histogram: &Histogram, quantizer: &ActivationQuantizer) -> Option<f64> {
+    quantizer.grid()?;
+    let half = histogram.bin_width() / 2.0;
+    let centres: Vec<f32> = (0..histogram.counts().len())
+        .map(|bin| (histogram.bin_start(bin) + half) as f32)
+        .collect();
+    let mut rounded = vec![0.0; centres.len()];
+    quantizer.apply(&centres, &mut rounded);
+    let mut errors = ErrorSum::default();
+    for ((count, centre), rounded) in histogram.counts().iter().zip(&centres).zip(&rounded) {
+        let (count_f64, centre, rounded) = (*count as f64, f64::from(*centre), f64::from(*rounded));
+        errors.signal += count_f64 * centre * centre;
+        errors.noise += count_f64 * (centre - rounded) * (centre - rounded);
+        errors.count += count;
+    }
+    Some(errors.sqnr_db())
 }
 
 /// Share of the counts whose bin centre lies outside a range.

@@ -19,6 +19,7 @@ use super::undo::UndoStack;
 use super::work::{self, Opened};
 use crate::engine::{ActivationCache, Evaluation};
 use crate::jobs::JobError;
+use crate::model::LayerId;
 use crate::plan::{Plan, Preset, cost};
 
 impl Session {
@@ -78,7 +79,7 @@ impl Session {
         self.saved = None;
         self.plan = plan;
         self.model = Some(Arc::clone(&model));
-        self.selection = vec![crate::model::LayerId(0)];
+        self.selection = vec![LayerId(0)];
         self.remember(Recent::of(model.path.clone()));
         self.warn_of_unsupported(&model);
         self.pending_history.clear();
@@ -121,8 +122,16 @@ impl Session {
     fn take_over_project(&mut self, model: &OpenModel, path: PathBuf, project: ProjectFile) {
         match project.plan.plan_for(model.layers(), &model.identity()) {
             Ok(plan) => {
+                self.remember_project(&path);
                 self.saved = Some((path, plan.fingerprint()));
                 self.plan = plan;
+                let position =
+                    |name: &String| model.layers().iter().position(|layer| layer.name == *name);
+                let selected = project.selection.iter().filter_map(position);
+                let selected: Vec<LayerId> = selected.map(|row| LayerId(row as u32)).collect();
+                if !selected.is_empty() {
+                    self.selection = selected;
+                }
                 self.pending_history = project.history;
             }
             Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
@@ -214,6 +223,7 @@ impl Session {
                     "Save project",
                     format!("Saved to {}", path.display()),
                 );
+                self.remember_project(&path);
                 self.saved = Some((path, fingerprint));
                 self.history_changes.saved();
             }

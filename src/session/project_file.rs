@@ -31,6 +31,9 @@ pub struct ProjectFile {
     pub plan: PlanFile,
     /// Plans that were evaluated.
     pub history: Vec<StoredResult>,
+    /// Names of the selected layers, the one that is shown first; none in older files.
+    #[serde(default)]
+    pub selection: Vec<String>,
 }
 
 /// Data settings of a project.

@@ -70,6 +70,11 @@ impl Session {
         }
     }
 
+    /// Puts a project at the top of the list.
+    pub(super) fn remember_project(&mut self, path: &Path) {
+        self.remember(Recent::of(path.to_owned()));
+    }
+
     pub(super) fn forget_recent(&mut self, model: &Path) {
         self.recent.retain(|recent| recent.model != model);
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::error::SessionError;
 use super::history::{HistoryChanges, HistoryEntry};
-use super::inspection::Inspection;
+use super::inspection::{ActivationInspection, Inspection};
 use super::job_slot::{JobStatus, Slot};
 use super::memory::default_cache_bytes;
 use super::messages::{Message, Remedy, Severity};
@@ -26,7 +26,7 @@ use crate::engine::{
 use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
 use crate::plan::{Cost, Fingerprint, Plan, Widths};
-use crate::quant::{BitWidth, NumberFormat};
+use crate::quant::{BitWidth, NumberFormat, Range};
 
 /// Samples that the layer errors of an interactive evaluation are measured on.
 pub const LAYER_ERROR_SAMPLES: usize = 128;
@@ -88,6 +88,8 @@ pub struct Session {
     pub(super) inspection: Option<Inspection>,
     /// The same layer under the choice that it had before.
     pub(super) inspection_before: Option<Inspection>,
+    /// Its input under a clip range that is tried.
+    pub(super) tried_clip: Option<ActivationInspection>,
     pub(super) messages: Vec<Message>,
     pub(super) next_message: u64,
     pub(super) log: VecDeque<Message>,
@@ -205,6 +207,7 @@ impl Session {
             sensitivity: None,
             inspection: None,
             inspection_before: None,
+            tried_clip: None,
             messages: Vec::new(),
             next_message: 0,
             log: VecDeque::new(),
@@ -297,8 +300,29 @@ impl Session {
         (self.inspection()?.layer == before.layer).then_some(before)
     }
 
+    /// Input of the first selected layer under the clip range of [`super::Action::TryClip`], until
+    /// the layer is inspected again.
+    pub fn tried_clip(&self) -> Option<&ActivationInspection> {
+        self.inspection()?;
+        self.tried_clip.as_ref()
+    }
+
+    /// Measures the first selected layer's input under a clip range that is not chosen yet; one that
+    /// is not legal changes nothing.
+    pub(super) fn try_clip(&mut self, clip: Range) {
+        let tried = self.inspection().and_then(|inspection| {
+            let activation = inspection.activation.as_ref()?;
+            let spec = &inspection.choice.activation;
+            activation.under_clip(spec, clip).ok()
+        });
+        if tried.is_some() {
+            self.tried_clip = tried;
+        }
+    }
+
     /// Takes in an inspection; the one of another choice of the same layer is kept beside it.
     pub(super) fn take_inspection(&mut self, inspection: Inspection) {
+        self.tried_clip = None;
         let last = self.inspection.replace(inspection);
         let Some((last, now)) = last.zip(self.inspection.as_ref()) else {
             self.inspection_before = None;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::commands::Command;
 use super::dialogs::{Answer, DialogKind, Dialogs};
 use super::dock::Dock;
@@ -55,6 +56,8 @@ pub struct App {
     /// Memory of the program, told by the window now and then.
     memory_bytes: Option<u64>,
     memory_told: Option<Instant>,
+    /// Whether the window is about to close, and what is asked before.
+    pub(super) closing: Closing,
     /// Whether text was edited when the last frame ended.
     editing: bool,
     /// Something the window itself has to say, such as that there are no file dialogs.
@@ -100,6 +103,7 @@ impl App {
             busy_pause: BUSY_PAUSE,
             memory_bytes: None,
             memory_told: None,
+            closing: Closing::default(),
             editing: false,
             note: None,
             plan_to_import: None,
@@ -164,6 +168,7 @@ impl App {
     /// Takes in results, dropped files and answers of dialogs; draws nothing.
     pub fn logic(&mut self, ctx: &egui::Context) {
         self.session.poll();
+        self.guard_close(ctx);
         self.views.overview.follow(&self.session);
         self.take_dropped_files(ctx);
         match self.dialogs.poll() {
@@ -262,6 +267,9 @@ impl App {
 
     /// What lies over the window, and the commands that keys stand for: those of what lies over it come first.
     fn overlays_ui(&mut self, ui: &egui::Ui) -> Vec<Command> {
+        if self.closing_ui(ui) {
+            return Vec::new();
+        }
         if let Some(palette) = &mut self.palette {
             let outcome = palette.ui(ui.ctx(), &self.session);
             if outcome != Outcome::Open {

@@ -6,6 +6,7 @@
 
 mod app;
 mod carry_out;
+mod closing;
 mod color_bar;
 mod commands;
 mod compare;

@@ -26,7 +26,7 @@ fn apply(window: &mut Window, action: Action) {
 }
 
 /// Opens the palette, types, and draws the answer.
-fn find_command(window: &mut Window, letters: &str) {
+pub(crate) fn find_command(window: &mut Window, letters: &str) {
     window.key_press_modifiers(Modifiers::COMMAND, Key::K);
     window.run_steps(2);
     window.get_by_label("Find a command").type_text(letters);
@@ -57,7 +57,7 @@ impl eframe::Storage for Stored {
     fn flush(&mut self) {}
 }
 
-fn stored(window: &mut Window) -> Stored {
+pub(crate) fn stored(window: &mut Window) -> Stored {
     let mut stored = Stored::default();
     let app = window.state_mut().as_mut().unwrap();
     eframe::App::save(app, &mut stored);

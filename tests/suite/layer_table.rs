@@ -88,7 +88,7 @@ fn a_click_on_a_chip_still_opens_its_menu() {
 #[test]
 fn columns_are_hidden_and_stay_so() {
     let mut first = opened();
-    let titles = |window: &Window| window.query_all_by_label("SQNR").count();
+    let titles = |window: &Window| window.query_all_by_label("Sort by SQNR").count();
     let before = titles(&first);
     click_button(&mut first, "Columns");
     first.get_by_label("Show column SQNR").click();

@@ -21,6 +21,7 @@ mod golden_resnet20;
 mod golden_samples;
 mod graph;
 mod inspector;
+mod journeys;
 mod layer_table;
 #[cfg(target_os = "linux")]
 mod loading;
@@ -28,5 +29,6 @@ mod local_errors;
 mod plots_window;
 mod reuse;
 mod samples_window;
+mod snapshots;
 mod window;
 mod workflow;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
-use egui_kittest::wgpu::WgpuTestRenderer;
-use egui_kittest::{Harness, HarnessBuilder, SnapshotResults};
+use egui_kittest::{Harness, HarnessBuilder};
 use quantscope::data::Preprocess;
 use quantscope::session::{Action, DataRequest, Session};
 use quantscope::ui::{App, apply_theme};
@@ -200,33 +199,4 @@ fn a_model_that_cannot_be_read_is_told_in_the_window() {
     window.get_by_label("Dismiss").click();
     window.run_steps(2);
     assert!(session(&window).messages().is_empty());
-}
-
-/// What draws the pictures; `None`, said aloud, where there is no adapter to draw with.
-fn renderer() -> Option<WgpuTestRenderer> {
-    let renderer = std::panic::catch_unwind(WgpuTestRenderer::new).ok();
-    if renderer.is_none() {
-        println!("skipped: no graphics adapter, not even a software one");
-    }
-    renderer
-}
-
-#[test]
-fn the_start_page_and_a_model_without_data_look_as_they_did() {
-    let mut results = SnapshotResults::new();
-    for (theme, name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
-        let Some(renderer) = renderer() else {
-            return;
-        };
-        let mut window = window_of(Harness::builder().renderer(renderer), [960.0, 640.0], theme);
-        window.run_steps(3);
-        results.add(window.try_snapshot(format!("start_{name}")));
-        let app = window.state_mut().as_mut().unwrap();
-        app.apply(Action::OpenModel(sample("signs-mobilenet.onnx")));
-        wait_until(&mut window, "the first layer", |session| {
-            session.inspection().is_some()
-        });
-        window.run_steps(4);
-        results.add(window.try_snapshot(format!("model_{name}")));
-    }
 }

@@ -8,8 +8,10 @@ use crate::ui::{format, theme};
 
 /// Least width of a card in points.
 const CARD_WIDTH: f32 = 148.0;
-/// Height of a card's content in points.
+/// Least height of a card's content in points.
 const CARD_HEIGHT: f32 = 56.0;
+/// Space between the lines of a card in points.
+const LINE_SPACING: f32 = 2.0;
 
 const COST_HOVER: &str = "MACs × weight bits × activation bits, per sample.\nBelow: estimated latency per sample, for comparing plans, not a measurement. It is the least time on one Arm Cortex-A76 core at 2.4 GHz, the sum of the layers' rooflines: layers whose weights and activations have at most 8 bits compute with 8-bit dot products, layers of at most 16 bits twice as fast as f32; weights are read once at 8 GB/s";
 
@@ -30,9 +32,12 @@ pub(super) fn cards_ui(ui: &mut egui::Ui, session: &Session) {
     let columns = columns_for(width, spacing, cards.len());
     let card_width = (width - spacing * (columns - 1) as f32) / columns as f32;
     for row in cards.chunks(columns) {
+        let inner = (card_width - theme::card(ui).total_margin().sum().x).max(40.0);
+        let heights = row.iter().map(|card| content_height(ui, card, inner));
+        let height = heights.fold(CARD_HEIGHT, f32::max);
         ui.horizontal(|ui| {
             for card in row {
-                card_ui(ui, card, card_width);
+                card_ui(ui, card, vec2(inner, height));
             }
         });
     }
@@ -45,25 +50,50 @@ fn columns_for(width: f32, spacing: f32, cards: usize) -> usize {
     cards.div_ceil(cards.div_ceil(fit).max(1)).max(1)
 }
 
-fn card_ui(ui: &mut egui::Ui, card: &Card, width: f32) {
-    let frame = theme::card(ui);
+/// Height in points of a card's content where its lines are as wide as the card at most.
+fn content_height(ui: &egui::Ui, card: &Card, width: f32) -> f32 {
+    let small = egui::TextStyle::Small.resolve(ui.style());
+    let height = |text: &str, font: egui::FontId| {
+        let color = Color32::PLACEHOLDER;
+        let galley = ui.painter().layout(text.to_owned(), font, color, width);
+        galley.size().y
+    };
+    height(card.title, small.clone())
+        + height(&card.value, value_font(ui, card, width))
+        + height(&card.detail, small)
+        + 2.0 * LINE_SPACING
+}
+
+/// The largest of a few sizes in which the value fits.
+fn value_font(ui: &egui::Ui, card: &Card, width: f32) -> egui::FontId {
+    let sizes = [20.0, 18.0, 16.0, 14.0].map(egui::FontId::proportional);
+    let fits = |font: &egui::FontId| {
+        let (text, color) = (card.value.clone(), Color32::PLACEHOLDER);
+        let galley = ui.painter().layout_no_wrap(text, font.clone(), color);
+        galley.size().x <= width
+    };
+    let last = egui::FontId::proportional(14.0);
+    sizes.into_iter().find(fits).unwrap_or(last)
+}
+
+fn card_ui(ui: &mut egui::Ui, card: &Card, size: egui::Vec2) {
     let weak = theme::palette(ui).weak;
-    let margin = frame.total_margin().sum();
-    frame
+    let value_font = value_font(ui, card, size.x);
+    theme::card(ui)
         .show(ui, |ui| {
-            ui.set_width((width - margin.x).max(40.0));
-            ui.set_height(CARD_HEIGHT);
+            ui.set_width(size.x);
+            ui.set_height(size.y);
             ui.vertical(|ui| {
-                ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
-                ui.add(egui::Label::new(RichText::new(card.title).small().color(weak)).truncate());
-                let mut value = RichText::new(card.value.as_str()).size(20.0).strong();
+                ui.spacing_mut().item_spacing = vec2(4.0, LINE_SPACING);
+                ui.add(egui::Label::new(RichText::new(card.title).small().color(weak)).wrap());
+                let mut value = RichText::new(card.value.as_str()).font(value_font).strong();
                 if let Some(color) = card.color {
                     value = value.color(color);
                 }
                 ui.add(egui::Label::new(value).truncate());
                 ui.add(
                     egui::Label::new(RichText::new(card.detail.as_str()).small().color(weak))
-                        .truncate(),
+                        .wrap(),
                 );
             });
         })

@@ -2,6 +2,7 @@
 
 use egui::{ComboBox, DragValue, Label, RichText, ScrollArea};
 
+use super::clip_handles::ClipDrag;
 use super::inspector_change::change_ui;
 use super::inspector_numbers::numbers_as_text;
 use super::inspector_plots::{
@@ -253,21 +254,49 @@ fn push_edits(session: &Session, edits: Vec<LayerEdit>, actions: &mut Vec<Action
     }));
 }
 
-/// Names and values in two pairs of columns.
+/// Space between the columns of numbers, in points.
+const NUMBER_SPACING: f32 = 10.0;
+
+/// Names and values in two pairs of columns, or in one where the panel is too narrow for two.
 fn numbers_ui(ui: &mut egui::Ui, id: &str, numbers: &[(&str, String)]) {
     let weak = theme::palette(ui).weak;
-    egui::Grid::new(id)
-        .num_columns(4)
-        .spacing([10.0, 2.0])
+    let pairs = if numbers_width(ui, numbers) <= ui.available_width() {
+        2
+    } else {
+        1
+    };
+    egui::Grid::new((id, pairs))
+        .num_columns(2 * pairs)
+        .spacing([NUMBER_SPACING, 2.0])
         .show(ui, |ui| {
-            for pair in numbers.chunks(2) {
-                for (name, value) in pair {
+            for row in numbers.chunks(pairs) {
+                for (name, value) in row {
                     ui.label(RichText::new(*name).color(weak));
                     ui.label(value.as_str());
                 }
                 ui.end_row();
             }
         });
+}
+
+/// Width in points of the numbers in two pairs of columns.
+fn numbers_width(ui: &egui::Ui, numbers: &[(&str, String)]) -> f32 {
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let width = |text: &str| {
+        let color = egui::Color32::PLACEHOLDER;
+        let galley = ui
+            .painter()
+            .layout_no_wrap(text.to_owned(), font.clone(), color);
+        galley.size().x
+    };
+    let mut columns = [0.0_f32; 4];
+    for row in numbers.chunks(2) {
+        let texts = row.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+        for (column, text) in columns.iter_mut().zip(texts) {
+            *column = column.max(width(text));
+        }
+    }
+    columns.iter().sum::<f32>() + 3.0 * NUMBER_SPACING
 }
 
 fn weight_numbers_ui(ui: &mut egui::Ui, inspection: &Inspection) {
@@ -347,7 +376,8 @@ fn activation_ui(
     })
     .response
     .on_disabled_hover_text("A float input has no grid; choose a width first");
-    let Some(activation) = inspection.and_then(|inspection| inspection.activation.as_ref()) else {
+    let measured = || inspection?.activation.as_ref();
+    let Some(activation) = session.tried_clip().or_else(measured) else {
         ui.label(if session.data().is_some() {
             "Activations appear once calibration has ended"
         } else {
@@ -362,13 +392,16 @@ fn activation_ui(
     else {
         return;
     };
-    let range = activation_plot_ui(ui, activation, (id, layer), is_float, &mut view.plots);
-    if let Some(range) = range {
-        push_edits(
-            session,
-            vec![LayerEdit::ActivationRange(Some(range))],
-            actions,
-        );
+    match activation_plot_ui(ui, activation, (id, layer), is_float, &mut view.plots) {
+        Some(ClipDrag::Trying(range)) => actions.push(Action::TryClip(range)),
+        Some(ClipDrag::Chosen(range)) => {
+            push_edits(
+                session,
+                vec![LayerEdit::ActivationRange(Some(range))],
+                actions,
+            );
+        }
+        None => {}
     }
     activation_numbers_ui(ui, session, id, activation);
 }
@@ -451,6 +484,9 @@ fn activation_numbers_ui(
         numbers.push(("clipped", format::small_percent(activation.clipped)));
         numbers.push(("scale", value(grid.scale())));
         numbers.push(("zero point", grid.zero_point().to_string()));
+    }
+    if let Some(sqnr_db) = activation.sqnr_db {
+        numbers.push(("SQNR, estimate", format::db(sqnr_db)));
     }
     let errors = session
         .result()

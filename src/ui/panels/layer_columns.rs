@@ -13,8 +13,35 @@ use super::layer_order::LayerColumn;
 const LEAST_WIDTH: f32 = 30.0;
 /// The most.
 const MOST_WIDTH: f32 = 2000.0;
+/// The name keeps this much in a narrow panel, in points; what does not fit beside it is scrolled to.
+const LEAST_NAME_WIDTH: f32 = 96.0;
 /// The width of a name in a wide window, until it is changed.
 const FIRST_NAME_WIDTH: f32 = 320.0;
+
+/// The columns after the name that are seen without scrolling.
+const LEADING: [LayerColumn; 6] = [
+    LayerColumn::WeightBits,
+    LayerColumn::ActivationBits,
+    LayerColumn::Sqnr,
+    LayerColumn::Size,
+    LayerColumn::Lock,
+    LayerColumn::Sensitivity,
+];
+
+/// The width of a column in points until it is changed.
+fn first_width(column: LayerColumn) -> f32 {
+    match column {
+        LayerColumn::Name => FIRST_NAME_WIDTH,
+        LayerColumn::WeightBits | LayerColumn::ActivationBits => 36.0,
+        LayerColumn::Lock => 32.0,
+        LayerColumn::Sqnr => 64.0,
+        LayerColumn::Sensitivity | LayerColumn::Size => 58.0,
+        LayerColumn::Op => 86.0,
+        LayerColumn::Shape => 92.0,
+        LayerColumn::Parameters | LayerColumn::Macs => 60.0,
+        LayerColumn::Scheme => 150.0,
+    }
+}
 
 /// Columns as the user left them; the name is always shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +53,12 @@ pub(crate) struct LayerColumns {
     /// Whether the table has to forget the widths that it keeps itself.
     #[serde(skip)]
     is_reset: bool,
+    /// Room of the name in the last frame, in points; 0 before the first.
+    #[serde(skip)]
+    last_room: f32,
+    /// The least width of the name in this frame, in points.
+    #[serde(skip)]
+    least_name: f32,
 }
 
 impl LayerColumns {
@@ -52,28 +85,49 @@ impl LayerColumns {
             .collect()
     }
 
+    /// Width in points that the name has beside the columns that tell of the plan, so that none of those
+    /// is cut off at the edge of the panel while the name can make room for it.
+    ///
+    /// Where the name took all of its room and there is more now, it grows with it.
+    pub(super) fn name_room(&mut self, panel: f32, spacing: f32) -> f32 {
+        let others: f32 = LEADING
+            .into_iter()
+            .filter(|column| !self.hidden.contains(column))
+            .map(|column| {
+                let width = self.widths.get(&column).copied();
+                width.unwrap_or_else(|| first_width(column)) + spacing
+            })
+            .sum();
+        let room = (panel - others).max(LEAST_NAME_WIDTH);
+        let name = self.widths.get(&LayerColumn::Name).copied();
+        let took_all =
+            name.is_some_and(|width| self.last_room > 0.0 && width > self.last_room - 1.0);
+        self.least_name = if took_all && room > self.last_room {
+            room.min(FIRST_NAME_WIDTH)
+        } else {
+            LEAST_WIDTH
+        };
+        self.last_room = room;
+        room
+    }
+
     /// How a column is laid out; the name has `name_room` beside the first columns, and takes no more,
     /// so that a window that became smaller does not push the others out.
     pub(super) fn layout(&self, column: LayerColumn, name_room: f32) -> Column {
         let first_width = match column {
             LayerColumn::Name => name_room.min(FIRST_NAME_WIDTH),
-            LayerColumn::WeightBits | LayerColumn::ActivationBits => return Column::exact(36.0),
-            LayerColumn::Lock => return Column::exact(34.0),
-            LayerColumn::Sqnr => 78.0,
-            LayerColumn::Sensitivity => 72.0,
-            LayerColumn::Size => 62.0,
-            LayerColumn::Op => 86.0,
-            LayerColumn::Shape => 92.0,
-            LayerColumn::Parameters | LayerColumn::Macs => 60.0,
-            LayerColumn::Scheme => 150.0,
+            LayerColumn::WeightBits | LayerColumn::ActivationBits | LayerColumn::Lock => {
+                return Column::exact(first_width(column));
+            }
+            other => first_width(other),
         };
         let width = self.widths.get(&column).copied().unwrap_or(first_width);
-        let most = match column {
-            LayerColumn::Name => name_room.max(LEAST_WIDTH),
-            _ => MOST_WIDTH,
+        let (least, most) = match column {
+            LayerColumn::Name => (self.least_name.max(LEAST_WIDTH), name_room.max(LEAST_WIDTH)),
+            _ => (LEAST_WIDTH, MOST_WIDTH),
         };
-        Column::initial(width.clamp(LEAST_WIDTH, most))
-            .range(LEAST_WIDTH..=most)
+        Column::initial(width.clamp(least, most))
+            .range(least..=most)
             .clip(true)
             .resizable(true)
     }

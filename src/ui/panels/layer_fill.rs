@@ -2,10 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use egui::Rect;
+
 use super::layer_keys::KeyTarget;
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
 use crate::session::Action;
+use crate::ui::theme;
 
 /// A width on its way from one row over others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +21,41 @@ pub(super) struct Fill {
     pub(super) target: KeyTarget,
     /// The width that the rows get.
     pub(super) format: NumberFormat,
+    /// When the table was last scrolled for it, in seconds of the window's clock.
+    pub(super) scrolled_at: f64,
+}
+
+/// Seconds between two rows while the pointer rests at the edge of the table.
+const SCROLL_INTERVAL: f64 = 0.04;
+
+/// The row to scroll to while a width is dragged to the edge of the table, or beyond; the drag
+/// reaches over it.
+///
+/// `body` is where rows are drawn.
+pub(super) fn row_at_edge(
+    ui: &egui::Ui,
+    fill: &mut Option<Fill>,
+    rows: &[LayerId],
+    body: Rect,
+) -> Option<usize> {
+    let fill = fill.as_mut()?;
+    let (pointer, now) = ui.input(|input| (input.pointer.latest_pos(), input.time));
+    let over = rows.iter().position(|row| *row == fill.over)?;
+    let row = match pointer? {
+        pointer if pointer.y > body.bottom() - theme::ROW_HEIGHT / 2.0 => over + 1,
+        pointer if pointer.y < body.top() + theme::ROW_HEIGHT / 2.0 => over.checked_sub(1)?,
+        _ => return None,
+    };
+    fill.over = {
+        let next = *rows.get(row)?;
+        ui.ctx().request_repaint();
+        if now - fill.scrolled_at < SCROLL_INTERVAL {
+            return None;
+        }
+        fill.scrolled_at = now;
+        next
+    };
+    Some(row)
 }
 
 impl Fill {
@@ -67,6 +105,7 @@ mod tests {
                 over: LayerId(over),
                 target: KeyTarget::Weights,
                 format: NumberFormat::F16,
+                scrolled_at: 0.0,
             };
             fill.span(&rows)
         };

@@ -1,10 +1,13 @@
 //! The table of layers: what each is, and what the plan does with it.
 
-use egui::{Align, Label, Layout, RichText, ScrollArea, Sense, TextEdit, vec2};
+use egui::{
+    Align, Button, Label, Layout, RichText, Role, ScrollArea, Sense, TextEdit, TextWrapMode,
+    WidgetInfo, vec2,
+};
 use egui_extras::{TableBuilder, TableRow};
 
 use super::layer_columns::LayerColumns;
-use super::layer_fill::{Fill, end_fill};
+use super::layer_fill::{Fill, end_fill, row_at_edge};
 use super::layer_keys::{KeyTarget, layer_keys};
 use super::layer_menu::{MenuTarget, layer_menu_ui};
 use super::layer_order::{LayerColumn, LayerOrder, local_sqnr_db};
@@ -17,6 +20,9 @@ use crate::quant::Granularity;
 use crate::session::{Action, LayerEdit, Session};
 use crate::ui::plots::{point_at, pointed};
 use crate::ui::{format, theme};
+
+/// Space between two columns in points.
+const COLUMN_SPACING: f32 = 4.0;
 
 /// Looks of the layer table.
 #[derive(Debug, Default)]
@@ -126,9 +132,12 @@ fn table_ui(
     rows: &[LayerId],
     actions: &mut Vec<Action>,
 ) {
-    ui.spacing_mut().item_spacing = vec2(6.0, 2.0);
-    let scroll_to = row_to_follow(session, view, rows);
-    let name_room = (ui.available_width() - 322.0).max(110.0);
+    ui.spacing_mut().item_spacing = vec2(COLUMN_SPACING, 2.0);
+    let mut body = ui.available_rect_before_wrap();
+    body.min.y += theme::ROW_HEIGHT;
+    let at_edge = row_at_edge(ui, &mut view.fill, rows, body);
+    let scroll_to = at_edge.or_else(|| row_to_follow(session, view, rows));
+    let name_room = view.columns.name_room(ui.available_width(), COLUMN_SPACING);
     let mut table = TableBuilder::new(ui)
         .id_salt("layers")
         .striped(true)
@@ -143,7 +152,9 @@ fn table_ui(
         table.reset();
     }
     if let Some(row) = scroll_to {
-        table = table.scroll_to_row(row, None);
+        table = table
+            .scroll_to_row(row, None)
+            .animate_scrolling(at_edge.is_none());
     }
     table
         .header(theme::ROW_HEIGHT, |mut header| {
@@ -189,21 +200,34 @@ fn row_to_follow(session: &Session, view: &mut LayerTableView, rows: &[LayerId])
 
 fn header_ui(ui: &mut egui::Ui, view: &mut LayerTableView, column: LayerColumn) {
     let (sorted_by, ascending) = view.order.sort;
-    let mark = match (
-        sorted_by == column && column != LayerColumn::Name,
-        ascending,
-    ) {
-        (true, true) => " ↑",
-        (true, false) => " ↓",
-        (false, _) => "",
-    };
-    let text = RichText::new(format!("{}{mark}", column.title())).strong();
+    let is_sorted = sorted_by == column && column != LayerColumn::Name;
+    ui.spacing_mut().button_padding = vec2(0.0, 0.0);
+    ui.spacing_mut().item_spacing.x = 2.0;
+    let title = Button::new(RichText::new(column.title()).strong()).frame(false);
     let response = ui
-        .add(Label::new(text).sense(Sense::click()).selectable(false))
-        .on_hover_text(format!("{}. Click to sort", column.tooltip()));
+        .add(title.wrap_mode(TextWrapMode::Extend))
+        .on_hover_text(format!("{}. Click to sort", column.tooltip()))
+        .accessible_name(format!("Sort by {}", column.title()));
+    if is_sorted {
+        sort_mark_ui(ui, ascending);
+    }
     if response.clicked() {
         view.order.sort_by(column);
     }
+}
+
+/// A triangle that points to where the largest values are.
+fn sort_mark_ui(ui: &mut egui::Ui, ascending: bool) {
+    let (rect, _) = ui.allocate_exact_size(vec2(8.0, 8.0), Sense::hover());
+    let rect = rect.shrink(1.0);
+    let corners = if ascending {
+        vec![rect.left_top(), rect.right_top(), rect.center_bottom()]
+    } else {
+        vec![rect.left_bottom(), rect.center_top(), rect.right_bottom()]
+    };
+    let color = ui.visuals().strong_text_color();
+    let mark = egui::Shape::convex_polygon(corners, color, egui::Stroke::NONE);
+    ui.painter().add(mark);
 }
 
 /// The cells of one layer.
@@ -334,6 +358,7 @@ impl Cells<'_> {
                 over: self.id,
                 target,
                 format: current,
+                scrolled_at: 0.0,
             });
         }
         if response.clicked() {
@@ -383,6 +408,7 @@ fn name_ui(ui: &mut egui::Ui, name: &str) {
     let text = shortened(ui, name, &font, ui.available_width());
     let is_whole = text == name;
     let response = ui.add(Label::new(text).selectable(false));
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("Layer {name}")));
     if !is_whole {
         response.on_hover_text(name);
     }

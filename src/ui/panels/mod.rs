@@ -1,6 +1,7 @@
 //! The panels of the window, one view a file.
 
 mod cards;
+mod clip_handles;
 mod coverage;
 mod heat_map;
 mod history_plot;

@@ -23,9 +23,9 @@ pub(super) fn history_table_ui(
     let mut order: Vec<usize> = (0..history.len()).rev().collect();
     order.sort_by_key(|index| history.get(*index).is_none_or(|entry| !entry.pinned));
     let columns = [
-        ("Size", 76.0),
-        ("Top-1", 68.0),
-        ("Plan − float", 84.0),
+        ("Size", 66.0),
+        ("Top-1", 62.0),
+        ("Plan − float", 82.0),
         ("Agreement", 76.0),
         ("SQNR", 66.0),
     ];
@@ -37,8 +37,8 @@ pub(super) fn history_table_ui(
                 .striped(true)
                 .vscroll(false)
                 .cell_layout(Layout::left_to_right(Align::Center))
-                .column(Column::initial(120.0).at_least(60.0).clip(true))
-                .column(Column::exact(132.0));
+                .column(Column::initial(104.0).at_least(60.0).clip(true))
+                .column(Column::exact(128.0));
             for (_, width) in columns {
                 table = table.column(Column::exact(width));
             }

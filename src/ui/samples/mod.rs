@@ -122,12 +122,15 @@ impl SamplesView {
     fn follow(&mut self, session: &Session) {
         let data = session.data().map(|data| &data.fingerprint);
         if data != self.data.as_ref() {
-            self.data = data.cloned();
             self.thumbnails.clear();
             self.pictures.clear();
             self.large = None;
-            self.choice = Choice::default();
-            self.pair = Pair::FloatAndPlan;
+            // What Compare chose before the tab was ever drawn belongs to the data that is open.
+            if self.data.is_some() {
+                self.choice = Choice::default();
+                self.pair = Pair::FloatAndPlan;
+            }
+            self.data = data.cloned();
         }
         self.thumbnails.begin();
         self.pictures.begin();

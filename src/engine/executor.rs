@@ -20,7 +20,7 @@ use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, Op, ValueId};
 use crate::plan::Plan;
-use crate::quant::{ActivationQuantizer, SliceErrors};
+use crate::quant::{ActivationQuantizer, QuantizedWeights, SliceErrors};
 
 /// A graph that is ready to run: its layers, its edges, and its packed weights.
 ///
@@ -245,6 +245,25 @@ impl Executor {
         };
         Ok(PreparedLayer {
             weights,
+            activation,
+        })
+    }
+
+    /// A layer with weights whose levels were chosen elsewhere, and with its input quantized as given.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if the weights or the bias do not fit it.
+    pub fn prepare_quantized(
+        &self,
+        id: LayerId,
+        weights: &QuantizedWeights,
+        bias: Option<&[f32]>,
+        activation: ActivationQuantizer,
+    ) -> Result<PreparedLayer, RunError> {
+        let layer = &self.layers[id.index()];
+        let weights = LayerWeights::of_quantized(&self.graph, layer, weights, bias)?;
+        Ok(PreparedLayer {
+            weights: Arc::new(weights),
             activation,
         })
     }

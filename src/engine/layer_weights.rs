@@ -269,7 +269,10 @@ fn pack_values(
     changed_bias: Option<&[f32]>,
 ) -> Result<Packed, OpError> {
     let node = graph.node(layer.node);
-    let bias = match (changed_bias, layer.bias.and_then(|id| graph.initializer(id))) {
+    let bias = match (
+        changed_bias,
+        layer.bias.and_then(|id| graph.initializer(id)),
+    ) {
         (Some(bias), _) => Some(bias.to_vec()),
         (None, Some(tensor)) => Some(tensor.flatten_all()?.to_vec1::<f32>()?),
         (None, None) => None,

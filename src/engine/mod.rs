@@ -41,7 +41,7 @@ pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
-pub use rounding::{RoundedLayer, RoundedPlan, round_plan};
+pub use rounding::{RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_plan};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
     Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,

@@ -74,6 +74,8 @@ pub enum PlanError {
     #[error("unknown rounding {0:?}; expected nearest, gptq, descent or auto")]
     UnknownRounding(String),
     /// A correction is not known.
-    #[error("unknown correction {0:?}; expected bias, refit and equalize, separated by commas, or none")]
+    #[error(
+        "unknown correction {0:?}; expected bias, refit and equalize, separated by commas, or none"
+    )]
     UnknownCorrection(String),
 }

@@ -69,7 +69,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The oldest version that can say what a plan says.
 fn version_of(plan: &Plan) -> u32 {
-    let is_plain = |layer: &LayerPlan| is_default(&layer.rounding) && is_default(&layer.corrections);
+    let is_plain =
+        |layer: &LayerPlan| is_default(&layer.rounding) && is_default(&layer.corrections);
     if plan.layers().iter().all(is_plain) {
         1
     } else {

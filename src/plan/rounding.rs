@@ -49,7 +49,9 @@ impl FromStr for Rounding {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        let known = Self::ALL.into_iter().find(|rounding| rounding.name() == text);
+        let known = Self::ALL
+            .into_iter()
+            .find(|rounding| rounding.name() == text);
         known.ok_or_else(|| PlanError::UnknownRounding(text.to_owned()))
     }
 }
@@ -149,14 +151,20 @@ mod tests {
             let corrections: Corrections = text.parse().unwrap();
             assert_eq!(corrections.to_string(), written);
             let json = serde_json::to_string(&corrections).unwrap();
-            assert_eq!(serde_json::from_str::<Corrections>(&json).unwrap(), corrections);
+            assert_eq!(
+                serde_json::from_str::<Corrections>(&json).unwrap(),
+                corrections
+            );
         }
     }
 
     #[test]
     fn other_names_are_refused_with_those_that_there_are() {
         let error = "stochastic".parse::<Rounding>().unwrap_err().to_string();
-        assert!(error.contains("stochastic") && error.contains("gptq"), "{error}");
+        assert!(
+            error.contains("stochastic") && error.contains("gptq"),
+            "{error}"
+        );
         for text in ["", "bias,", "none,bias", "Bias"] {
             let error = text.parse::<Corrections>().unwrap_err().to_string();
             assert!(error.contains("equalize"), "{error}");

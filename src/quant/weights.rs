@@ -354,7 +354,11 @@ pub(super) struct SliceRule {
 
 impl SliceRule {
     /// The rule that a choice gives for one slice of finite weights.
-    pub(super) fn new(weights: &[f32], spec: &QuantSpec, bits: BitWidth) -> Result<Self, QuantError> {
+    pub(super) fn new(
+        weights: &[f32],
+        spec: &QuantSpec,
+        bits: BitWidth,
+    ) -> Result<Self, QuantError> {
         if takes_signs(spec, bits) {
             let magnitude = spec
                 .range_override

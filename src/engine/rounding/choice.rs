@@ -63,9 +63,10 @@ impl Evidence {
 
     /// The sums of samples that nothing was fitted to; all there are where there are too few.
     fn judges(&self) -> &[WindowSums] {
-        let held_out = self.held_out.as_deref().filter(|held_out| {
-            held_out.first().is_some_and(|sums| sums.windows > 0.0)
-        });
+        let held_out = self
+            .held_out
+            .as_deref()
+            .filter(|held_out| held_out.first().is_some_and(|sums| sums.windows > 0.0));
         held_out.unwrap_or(&self.fitted)
     }
 
@@ -143,7 +144,8 @@ fn candidates(study: &LayerStudy<'_>, plain: RoundingMethod) -> Vec<(LayerPlan, 
             ..bias
         };
         candidates.push((searched.clone(), descent));
-        candidates.extend(refits.map(|refit| (searched.clone(), RoundingMethod { refit, ..descent })));
+        candidates
+            .extend(refits.map(|refit| (searched.clone(), RoundingMethod { refit, ..descent })));
     } else {
         candidates.extend(refits.map(|refit| (own.clone(), RoundingMethod { refit, ..bias })));
     }

@@ -1,7 +1,9 @@
 //! Weights rounded on calibration data, layer by layer, to the least error of each layer's output.
 
+mod calibrators;
 mod choice;
 mod equalization;
+mod frontier;
 mod reading;
 mod streams;
 
@@ -19,6 +21,7 @@ use crate::quant::{
     LevelChoice, QuantizedWeights, RoundedWeights, RoundingMethod, WindowSums, sqnr_db,
 };
 
+pub use self::calibrators::choose_calibrators;
 pub use self::equalization::equalized;
 
 use self::choice::{Evidence, choose};
@@ -189,11 +192,9 @@ impl Pass<'_> {
         self.cancel.check()?;
         let rounded = if choice.rounds_on_data() {
             self.streams.advance(id)?;
-            let rounded = match self.evidence(id, choice)? {
-                Some(evidence) => Some(self.round(id, choice, &evidence)?),
-                None => None,
-            };
-            rounded
+            self.evidence(id, choice)?
+                .map(|evidence| self.round(id, choice, &evidence))
+                .transpose()?
         } else {
             None
         };
@@ -223,7 +224,9 @@ impl Pass<'_> {
                 reading = Reading::of(graph, layer, batch.input.dims())
                     .filter(|reading| reading.bytes().is_some_and(|bytes| bytes <= SUM_BYTES));
             }
-            let Some(reading) = &reading else { return Ok(()) };
+            let Some(reading) = &reading else {
+                return Ok(());
+            };
             let evidence = evidence.get_or_insert_with(|| Evidence::new(reading.sums(), holds_out));
             evidence.add_signal(&batch.float)?;
             let sums = evidence.sums_of(holds_out && index % HELD_OUT == HELD_OUT - 1);

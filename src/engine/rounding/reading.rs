@@ -93,7 +93,9 @@ impl Reading {
     pub(super) fn bytes(&self) -> Option<usize> {
         let square = self.size.checked_mul(self.size)?;
         // Two sets of sums, the matrix in order, its factor, and both in single precision.
-        square.checked_mul(self.groups)?.checked_mul(5 * size_of::<f64>())
+        square
+            .checked_mul(self.groups)?
+            .checked_mul(5 * size_of::<f64>())
     }
 
     /// Sums of nothing, one for each group.
@@ -149,8 +151,16 @@ impl Reading {
             with_f32(residual, |residual| {
                 let all = Images {
                     window,
-                    input: Planes { values: input, channels, len: height * width },
-                    residual: Planes { values: residual, channels: outputs, len: out_height * out_width },
+                    input: Planes {
+                        values: input,
+                        channels,
+                        len: height * width,
+                    },
+                    residual: Planes {
+                        values: residual,
+                        channels: outputs,
+                        len: out_height * out_width,
+                    },
                     first,
                     row_step,
                 };
@@ -259,18 +269,26 @@ impl Images<'_> {
         let [row_stride, stride] = geometry.strides;
         // Output columns whose input lies within the image.
         let begin = left.saturating_sub(right).div_ceil(stride).min(columns);
-        let end = (width + left).saturating_sub(right).div_ceil(stride).clamp(begin, columns);
+        let end = (width + left)
+            .saturating_sub(right)
+            .div_ceil(stride)
+            .clamp(begin, columns);
         let mut lines = unrolled.chunks_mut(columns.max(1));
         for sample in samples.clone() {
             let plane = self.input.plane(sample, channel);
             for row in self.rows(sample) {
                 let Some(line) = lines.next() else { return };
-                let Some(y) = (row * row_stride + down).checked_sub(top).filter(|y| *y < height) else {
+                let Some(y) = (row * row_stride + down)
+                    .checked_sub(top)
+                    .filter(|y| *y < height)
+                else {
                     continue;
                 };
                 let source = &plane[y * width..(y + 1) * width];
                 if begin < end {
-                    let source = source[begin * stride + right - left..].iter().step_by(stride);
+                    let source = source[begin * stride + right - left..]
+                        .iter()
+                        .step_by(stride);
                     for (to, from) in line[begin..end].iter_mut().zip(source) {
                         *to = *from;
                     }
@@ -294,7 +312,11 @@ impl Images<'_> {
 }
 
 /// Adds windows `[size, count]` and residuals `[outputs, count]`.
-fn accumulate(sums: &mut WindowSums, windows: &Tensor, residual: &Tensor) -> candle_core::Result<()> {
+fn accumulate(
+    sums: &mut WindowSums,
+    windows: &Tensor,
+    residual: &Tensor,
+) -> candle_core::Result<()> {
     let transposed = windows.t()?;
     let add = |to: &mut [f64], product: Tensor| {
         with_f32(&product, |values| {

@@ -1,11 +1,14 @@
 //! The network run layer by layer on all samples at once, in float and under the plan.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
+use super::frontier::Frontier;
 use crate::engine::activations::Activations;
 use crate::engine::batches::Batches;
 use crate::engine::error::RunError;
-use crate::engine::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
+use crate::engine::executor::{Executor, PreparedLayer, PreparedPlan};
 use crate::engine::kernels::fake_quantize;
 use crate::jobs::CancelToken;
 use crate::model::{Binary, Graph, LayerId, NodeId, Op, ValueId};
@@ -14,9 +17,7 @@ use crate::model::{Binary, Graph, LayerId, NodeId, Op, ValueId};
 ///
 /// Held is what later layers read and no more, so that memory does not grow with the depth.
 pub(super) struct Streams<'a> {
-    executor: &'a Executor,
-    cancel: &'a CancelToken,
-    producers: Vec<Option<NodeId>>,
+    frontier: Frontier<'a>,
     consumers: Vec<Vec<NodeId>>,
     batches: Vec<Pair>,
     float: PreparedPlan,
@@ -65,9 +66,7 @@ impl<'a> Streams<'a> {
             });
         }
         Ok(Self {
-            executor,
-            cancel,
-            producers: executor.graph().producers(),
+            frontier: Frontier::new(executor, cancel),
             consumers: executor.graph().consumers(),
             batches: read,
             float: executor.prepare_float()?,
@@ -85,36 +84,24 @@ impl<'a> Streams<'a> {
     /// # Errors
     /// A node that cannot run, or cancelled.
     pub(super) fn advance(&mut self, id: LayerId) -> Result<(), RunError> {
-        let layer = &self.executor.layers()[id.index()];
+        let layer = &self.frontier.executor.layers()[id.index()];
         let target = self.target(id);
-        let ahead = self.ahead(id.index());
-        for index in 0..self.batches.len() {
-            let pair = &self.batches[index];
-            let float = self.held_on(&self.float, &pair.float, &ahead, &[layer.input, target])?;
-            let plan = self.held_on(&self.plan, &pair.plan, &ahead, &[layer.input])?;
-            let pair = &mut self.batches[index];
-            (pair.float, pair.plan) = (float, plan);
+        let ahead = self.frontier.ahead(id.index());
+        let frontier = &self.frontier;
+        for pair in &mut self.batches {
+            pair.float =
+                frontier.moved(&self.float, &pair.float, &ahead, &[layer.input, target])?;
+            pair.plan = frontier.moved(&self.plan, &pair.plan, &ahead, &[layer.input])?;
         }
         Ok(())
     }
 
     /// Lets go of what no layer after this one reads.
     pub(super) fn release(&mut self, id: LayerId) {
-        let ahead = self.ahead(id.index() + 1);
-        for index in 0..self.batches.len() {
-            let pair = &self.batches[index];
-            let keep = |held: &Activations| {
-                let mut kept = Activations::new();
-                for id in self.live(held, &ahead) {
-                    if let Some(value) = held.get(id) {
-                        kept.insert(id, value.clone());
-                    }
-                }
-                kept
-            };
-            let (float, plan) = (keep(&pair.float), keep(&pair.plan));
-            let pair = &mut self.batches[index];
-            (pair.float, pair.plan) = (float, plan);
+        let ahead = self.frontier.ahead(id.index() + 1);
+        for pair in &mut self.batches {
+            pair.float = self.frontier.kept(&pair.float, &ahead);
+            pair.plan = self.frontier.kept(&pair.plan, &ahead);
         }
     }
 
@@ -127,22 +114,25 @@ impl<'a> Streams<'a> {
         id: LayerId,
         mut each: impl FnMut(usize, &LayerBatch) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
-        let layer = &self.executor.layers()[id.index()];
+        let layer = &self.frontier.executor.layers()[id.index()];
         let activation = self.plan.layers()[id.index()].activation;
         let probe = PreparedLayer {
-            weights: std::sync::Arc::clone(&self.float.layers()[id.index()].weights),
+            weights: Arc::clone(&self.float.layers()[id.index()].weights),
             activation,
         };
         let probe = self.plan.with_layer(id, probe);
         let target = self.target(id);
         for (index, pair) in self.batches.iter().enumerate() {
-            let own = self.run(&probe, &pair.plan, &[target])?;
+            let own = self.frontier.run(&probe, &pair.plan, &[target])?;
             let (Some(input), Some(float), Some(own)) = (
                 pair.plan.get(layer.input),
                 pair.float.get(target),
                 own.get(target),
             ) else {
-                return Err(RunError::layer(layer, "it has no part in the outputs".to_owned()));
+                return Err(RunError::layer(
+                    layer,
+                    "it has no part in the outputs".to_owned(),
+                ));
             };
             let float = float.plain()?;
             let batch = LayerBatch {
@@ -159,8 +149,8 @@ impl<'a> Streams<'a> {
     /// Where the float output is compared: after the addition of a shortcut, whose error the layer can
     /// make up for, where one follows at once.
     fn target(&self, id: LayerId) -> ValueId {
-        let graph = self.executor.graph();
-        let output = self.executor.layers()[id.index()].output;
+        let graph = self.frontier.executor.graph();
+        let output = self.frontier.executor.layers()[id.index()].output;
         self.addition(graph, output).unwrap_or(output)
     }
 
@@ -177,57 +167,6 @@ impl<'a> Streams<'a> {
         let computed = is_sum && !graph.is_initializer(other) && !graph.outputs().contains(&output);
         node.output().filter(|_| computed)
     }
-
-    /// What layers from this one on and the outputs read.
-    fn ahead(&self, from: usize) -> Vec<ValueId> {
-        let layers = self.executor.layers()[from..].iter().map(|layer| layer.input);
-        layers.chain(self.executor.graph().outputs().iter().copied()).collect()
-    }
-
-    /// Held values that are still read on the way to `ahead`.
-    fn live(&self, held: &Activations, ahead: &[ValueId]) -> Vec<ValueId> {
-        let graph = self.executor.graph();
-        let mut seen = vec![false; graph.values().len()];
-        let mut open = ahead.to_vec();
-        let mut live = Vec::new();
-        while let Some(id) = open.pop() {
-            if std::mem::replace(&mut seen[id.index()], true) || graph.is_initializer(id) {
-                continue;
-            }
-            if held.contains(id) {
-                live.push(id);
-            } else if let Some(node) = self.producers[id.index()] {
-                open.extend(graph.node(node).inputs.iter().flatten());
-            }
-        }
-        live
-    }
-
-    fn held_on(
-        &self,
-        prepared: &PreparedPlan,
-        held: &Activations,
-        ahead: &[ValueId],
-        wanted: &[ValueId],
-    ) -> Result<Activations, RunError> {
-        let mut wanted = wanted.to_vec();
-        wanted.extend(self.live(held, ahead));
-        self.run(prepared, held, &wanted)
-    }
-
-    fn run(
-        &self,
-        prepared: &PreparedPlan,
-        held: &Activations,
-        wanted: &[ValueId],
-    ) -> Result<Activations, RunError> {
-        let options = RunOptions {
-            keep: Keep::Values(wanted),
-            cancel: self.cancel,
-            tap: None,
-        };
-        self.executor.run(prepared, held, options)
-    }
 }
 
 /// Bytes of one sample that both streams hold at most, together with what a layer gives.
@@ -235,7 +174,9 @@ pub(super) fn bytes_per_sample(graph: &Graph) -> usize {
     let unit = crate::model::fixed_batch(graph).unwrap_or(1).max(1);
     let shapes = crate::model::infer_shapes(graph, unit);
     let bytes = |id: ValueId| {
-        let elements = shapes.get(id).map_or(0, |shape| shape.iter().product::<usize>());
+        let elements = shapes
+            .get(id)
+            .map_or(0, |shape| shape.iter().product::<usize>());
         elements * size_of::<f32>() / unit
     };
     let mut last_reader = vec![0; graph.values().len()];

@@ -79,10 +79,7 @@ fn factor_diagonal(above: &mut [f64], size: usize, panel: std::ops::Range<usize>
     for row in panel.clone() {
         for column in panel.start..=row {
             let (one, other) = (row * size, column * size);
-            let sum = dot(
-                &above[one..one + column],
-                &above[other..other + column],
-            );
+            let sum = dot(&above[one..one + column], &above[other..other + column]);
             let rest = above[one + column] - sum;
             above[one + column] = if row == column {
                 if !rest.is_finite() || rest <= 0.0 {
@@ -107,7 +104,9 @@ mod tests {
         let cell = |i: usize, j: usize| {
             (0..size).map(|k| a(i, k) * a(j, k)).sum::<f64>() + f64::from(u8::from(i == j))
         };
-        (0..size * size).map(|at| cell(at / size, at % size)).collect()
+        (0..size * size)
+            .map(|at| cell(at / size, at % size))
+            .collect()
     }
 
     #[test]
@@ -120,14 +119,20 @@ mod tests {
                 let (i, j) = (at / size, at % size);
                 let product = |k: usize| f64::from(upper[k * size + i] * upper[k * size + j]);
                 let actual: f64 = (0..size).map(product).sum();
-                assert!((actual - expected).abs() < 1e-4 * size as f64, "{size}: {i} {j}");
+                assert!(
+                    (actual - expected).abs() < 1e-4 * size as f64,
+                    "{size}: {i} {j}"
+                );
             }
             let solution: Vec<f64> = (0..size).map(|i| i as f64 - 2.5).collect();
             let row = |i: usize| &matrix[i * size..(i + 1) * size];
             let mut x: Vec<f64> = (0..size).map(|i| dot(row(i), &solution)).collect();
             factor.solve(&mut x);
             for (actual, expected) in x.iter().zip(&solution) {
-                assert!((actual - expected).abs() < 1e-6, "{size}: {actual} {expected}");
+                assert!(
+                    (actual - expected).abs() < 1e-6,
+                    "{size}: {actual} {expected}"
+                );
             }
         }
     }

@@ -1,8 +1,4 @@
 //! Rounding in which later weights make up for the errors of earlier ones.
-#![expect(
-    clippy::needless_range_loop,
-    reason = "loops over lanes without branches are what the compiler vectorizes"
-)]
 
 use super::lanes::{LANES, Lanes, Levels, inner_product, product, weighted_sum};
 use crate::quant::fake_quantize::with_widest_vectors;

@@ -3,10 +3,6 @@
     clippy::inline_always,
     reason = "a loop gets the instruction set of its caller only if it is inlined"
 )]
-#![expect(
-    clippy::needless_range_loop,
-    reason = "loops over lanes without branches are what the compiler vectorizes"
-)]
 
 use crate::quant::fake_quantize::{clamp, round_half_even, with_widest_vectors};
 

@@ -52,6 +52,23 @@ pub struct RoundingMethod {
     pub corrects_bias: bool,
 }
 
+impl std::fmt::Display for RoundingMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.levels {
+            LevelChoice::Nearest => "nearest",
+            LevelChoice::Compensated => "gptq",
+            LevelChoice::Descent => "descent",
+        })?;
+        if let Some(ridge) = self.refit {
+            write!(f, ", refit with ridge {ridge}")?;
+        }
+        if self.corrects_bias {
+            f.write_str(", bias corrected")?;
+        }
+        Ok(())
+    }
+}
+
 /// What rounding gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundedWeights {
@@ -97,7 +114,10 @@ pub fn round_weights(
         .map(|(sums, weights)| Group::new(sums, weights, method))
         .collect();
     let groups = groups?;
-    let fitted: Vec<f32> = groups.iter().flat_map(|group| group.weights.clone()).collect();
+    let fitted: Vec<f32> = groups
+        .iter()
+        .flat_map(|group| group.weights.clone())
+        .collect();
     let is_integer = matches!(spec.format, NumberFormat::Int(_));
     let rounded = match spec.format {
         NumberFormat::Int(bits) if method.levels != LevelChoice::Nearest => {
@@ -116,16 +136,21 @@ pub fn round_weights(
         }
         _ => {
             let nearest = quantize_weights(&layout.scatter(fitted), shape, channel_axis, spec)?;
-            match is_integer {
-                true => QuantizedWeights::from_levels(
+            if is_integer {
+                let QuantizedWeights {
+                    dequantized, grids, ..
+                } = nearest;
+                let granularity = spec.granularity;
+                QuantizedWeights::from_levels(
                     weights,
-                    nearest.dequantized,
-                    nearest.grids,
+                    dequantized,
+                    grids,
                     shape,
                     channel_axis,
-                    spec.granularity,
-                )?,
-                false => nearest,
+                    granularity,
+                )?
+            } else {
+                nearest
             }
         }
     };
@@ -161,7 +186,10 @@ pub fn output_error(
         .enumerate()
         .map(|(channel, (before, after))| {
             let change = differences(before, after);
-            let bias = rounded.bias_change.as_ref().map_or(0.0, |b| f64::from(b[channel]));
+            let bias = rounded
+                .bias_change
+                .as_ref()
+                .map_or(0.0, |b| f64::from(b[channel]));
             sums[channel / outputs].squared_error(channel % outputs, &change, bias)
         })
         .collect();
@@ -192,9 +220,8 @@ fn group_weights(sums: &[WindowSums]) -> usize {
 fn check_fit(layout: &ChannelLayout, sums: &[WindowSums]) -> Result<(), QuantError> {
     let outputs: usize = sums.iter().map(WindowSums::outputs).sum();
     let first = sums.first().map(WindowSums::outputs);
-    let fits = |sums: &WindowSums| {
-        sums.size() == layout.channel_len() && Some(sums.outputs()) == first
-    };
+    let fits =
+        |sums: &WindowSums| sums.size() == layout.channel_len() && Some(sums.outputs()) == first;
     if outputs == layout.channel_count() && sums.iter().all(fits) {
         sums.iter().try_for_each(WindowSums::check)
     } else {
@@ -220,7 +247,11 @@ struct Group {
 }
 
 impl Group {
-    fn new(sums: &WindowSums, weights: &[f32], method: &RoundingMethod) -> Result<Self, QuantError> {
+    fn new(
+        sums: &WindowSums,
+        weights: &[f32],
+        method: &RoundingMethod,
+    ) -> Result<Self, QuantError> {
         let centred = method.corrects_bias.then(|| sums.centred());
         let sums = centred.as_ref().unwrap_or(sums);
         let size = sums.size();
@@ -241,7 +272,9 @@ impl Group {
         if method.levels == LevelChoice::Nearest {
             return Ok(group);
         }
-        group.order.sort_by(|a, b| square(*a).total_cmp(&square(*b)));
+        group
+            .order
+            .sort_by(|a, b| square(*a).total_cmp(&square(*b)));
         let rows = group.order.iter();
         let mut matrix: Vec<f64> = rows
             .flat_map(|row| group.order.iter().map(move |column| row * size + column))
@@ -305,13 +338,19 @@ struct BlockLevels {
     grids: Vec<Vec<Grid>>,
 }
 
+/// The error of each channel of a block for each of the ranges tried.
+type RangeErrors = Vec<[f64; LANES]>;
+
+/// Levels channel by channel, and their grids.
+type LevelsAndGrids = (Vec<f32>, Vec<Grid>);
+
 impl Problem<'_> {
     /// Levels channel by channel, and grids.
-    fn solve(&self) -> Result<(Vec<f32>, Vec<Grid>), QuantError> {
+    fn solve(&self) -> Result<LevelsAndGrids, QuantError> {
         let tensor = self.tensor_range();
         let blocks: Vec<Block<'_>> = self.groups.iter().flat_map(|g| self.blocks(g)).collect();
         let ratios = self.ratios();
-        let errors: Result<Vec<Vec<[f64; LANES]>>, QuantError> = blocks
+        let errors: Result<Vec<RangeErrors>, QuantError> = blocks
             .par_iter()
             .map(|block| {
                 let tried = ratios.par_iter();
@@ -324,7 +363,7 @@ impl Problem<'_> {
             })
             .collect();
         let chosen = self.choose(&ratios, &blocks, &errors?);
-        let rounded: Result<Vec<(Vec<f32>, Vec<Grid>)>, QuantError> = blocks
+        let rounded: Result<Vec<LevelsAndGrids>, QuantError> = blocks
             .par_iter()
             .zip(&chosen)
             .map(|(block, ratios)| self.round(block, tensor, ratios))
@@ -372,7 +411,11 @@ impl Problem<'_> {
                 first: index * LANES,
                 channels: block.len(),
                 weights: group.order.iter().map(lanes).collect(),
-                levels_at: group.order.iter().map(|place| place / self.group_len).collect(),
+                levels_at: group
+                    .order
+                    .iter()
+                    .map(|place| place / self.group_len)
+                    .collect(),
             }
         };
         channels.chunks(LANES).enumerate().map(block).collect()
@@ -430,29 +473,26 @@ impl Problem<'_> {
     }
 
     /// The factor of each channel of each block with the least error.
-    fn choose(
-        &self,
-        ratios: &[f32],
-        blocks: &[Block<'_>],
-        errors: &[Vec<[f64; LANES]>],
-    ) -> Vec<Lanes> {
+    fn choose(&self, ratios: &[f32], blocks: &[Block<'_>], errors: &[RangeErrors]) -> Vec<Lanes> {
         let best = |error: &dyn Fn(usize) -> f64| {
             let compare = |a: &usize, b: &usize| error(*a).total_cmp(&error(*b));
             let index = (0..ratios.len()).min_by(compare);
-            index.and_then(|index| ratios.get(index)).copied().unwrap_or(1.0)
+            index
+                .and_then(|index| ratios.get(index))
+                .copied()
+                .unwrap_or(1.0)
         };
         if self.spec.granularity == Granularity::PerTensor {
             let total = |ratio: usize| -> f64 {
-                let of_block = |(block, errors): (&Block<'_>, &Vec<[f64; LANES]>)| -> f64 {
+                let of_block = |(block, errors): (&Block<'_>, &RangeErrors)| -> f64 {
                     errors[ratio][..block.channels].iter().sum()
                 };
                 blocks.iter().zip(errors).map(of_block).sum()
             };
             return vec![[best(&total); LANES]; blocks.len()];
         }
-        let of_block = |errors: &Vec<[f64; LANES]>| {
-            std::array::from_fn(|lane| best(&|ratio| errors[ratio][lane]))
-        };
+        let of_block =
+            |errors: &RangeErrors| std::array::from_fn(|lane| best(&|ratio| errors[ratio][lane]));
         errors.iter().map(of_block).collect()
     }
 
@@ -462,7 +502,7 @@ impl Problem<'_> {
         block: &Block<'_>,
         tensor: Option<Range>,
         ratios: &Lanes,
-    ) -> Result<(Vec<f32>, Vec<Grid>), QuantError> {
+    ) -> Result<LevelsAndGrids, QuantError> {
         let BlockLevels { mut levels, grids } = self.levels(block, tensor, ratios)?;
         let (mut steps, _) = block.round(&levels);
         if self.method.levels == LevelChoice::Descent {
@@ -496,3 +536,6 @@ impl Block<'_> {
         round_compensated(&self.group.upper, &self.weights, &self.levels_at, levels)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,8 @@ use crate::quant::{
 pub(super) const DAMPING: f64 = 0.01;
 /// Ridge of a refit. Fewer samples than these networks have weights for would need more of it.
 pub(super) const RIDGE: f64 = 0.1;
-/// Ridges that are tried.
-const RIDGES: [f64; 3] = [0.01, 0.1, 1.0];
+/// Ridges that are tried; the larger one suits layers with few windows.
+const RIDGES: [f64; 2] = [RIDGE, 10.0 * RIDGE];
 
 /// What the calibration samples tell of a layer.
 pub(super) struct Evidence {
@@ -143,7 +143,6 @@ fn candidates(study: &LayerStudy<'_>, plain: RoundingMethod) -> Vec<(LayerPlan, 
             levels: LevelChoice::Descent,
             ..bias
         };
-        candidates.push((searched.clone(), descent));
         candidates
             .extend(refits.map(|refit| (searched.clone(), RoundingMethod { refit, ..descent })));
     } else {

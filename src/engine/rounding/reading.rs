@@ -12,6 +12,8 @@ use crate::quant::WindowSums;
 
 /// Floats of unrolled windows that are held at a time; they stay in the last-level cache.
 const UNROLLED: usize = 2 << 20;
+/// Rows of a symmetric product that are computed together.
+const STRIPE: usize = 96;
 /// Windows for each number of a window beyond which more of them tell nothing new.
 const WINDOWS_PER_NUMBER: usize = 128;
 /// Windows that are enough for no layer.
@@ -317,18 +319,32 @@ fn accumulate(
     windows: &Tensor,
     residual: &Tensor,
 ) -> candle_core::Result<()> {
+    let (size, count) = windows.dims2()?;
     let transposed = windows.t()?;
-    let add = |to: &mut [f64], product: Tensor| {
+    for start in (0..size).step_by(STRIPE) {
+        // The matrix is symmetric: each stripe of rows ends at the diagonal, and is mirrored there.
+        let rows = STRIPE.min(size - start);
+        let own = windows.narrow(0, start, rows)?;
+        let product = own.matmul(&transposed.narrow(1, 0, start + rows)?)?;
         with_f32(&product, |values| {
-            for (sum, value) in to.iter_mut().zip(values) {
-                *sum += f64::from(*value);
+            for (row, values) in values.chunks(start + rows).enumerate() {
+                let row = start + row;
+                for (column, value) in values.iter().enumerate() {
+                    sums.products[row * size + column] += f64::from(*value);
+                    if column < start {
+                        sums.products[column * size + row] += f64::from(*value);
+                    }
+                }
             }
             Ok(())
-        })
-    };
-    add(&mut sums.products, windows.matmul(&transposed)?)?;
-    add(&mut sums.residual_products, residual.matmul(&transposed)?)?;
-    let count = windows.dim(1)?;
+        })?;
+    }
+    with_f32(&residual.matmul(&transposed)?, |values| {
+        for (sum, value) in sums.residual_products.iter_mut().zip(values) {
+            *sum += f64::from(*value);
+        }
+        Ok(())
+    })?;
     let add_rows = |to: &mut [f64], rows: &Tensor, of: fn(f64) -> f64| {
         with_f32(rows, |values| {
             let rows = values.par_chunks(count.max(1));
@@ -343,4 +359,155 @@ fn accumulate(
     add_rows(&mut sums.residual_squares, residual, |r| r * r)?;
     sums.windows += count as f64;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::executor::Executor;
+    use crate::engine::{Activations, Keep, RunOptions};
+    use crate::jobs::CancelToken;
+    use crate::model::{Conv, Dim, ElementType, GraphBuilder, Metadata, ModelFormat, Padding};
+
+    fn numbers(shape: &[usize], seed: usize) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        let value = |i: usize| ((i * 37 + seed * 11 + i * i % 13) % 29) as f32 / 14.0 - 1.0;
+        Tensor::from_vec(
+            (0..count).map(value).collect::<Vec<f32>>(),
+            shape,
+            &Device::Cpu,
+        )
+        .unwrap()
+    }
+
+    /// A convolution on images of 5 channels by `groups`, or a product of rows, without a bias.
+    fn layer(op: Op, input: &[usize], weight: &[usize]) -> Executor {
+        let mut builder = GraphBuilder::new();
+        let shape = input[1..].iter().copied().map(Dim::Fixed);
+        let shape = std::iter::once(Dim::Symbol("N".to_owned())).chain(shape);
+        let x = builder.input("x", ElementType::F32, shape.collect());
+        let w = builder.initializer("w", numbers(weight, 3));
+        let y = builder.node("layer", op, &[x, w], "y");
+        builder.output(y);
+        let metadata = Metadata {
+            name: "m".to_owned(),
+            format: ModelFormat::Onnx,
+            sha256: String::new(),
+            producer: None,
+            opset: None,
+            architecture: None,
+        };
+        Executor::new(Arc::new(builder.finish(metadata).unwrap()))
+    }
+
+    /// The output of a layer has the squares and the sum that its weight gives on the sums.
+    #[track_caller]
+    fn check(op: Op, input: &[usize], weight: &[usize]) {
+        let name = format!("{op:?}");
+        let executor = layer(op, input, weight);
+        let x = numbers(input, 1);
+        let mut fed = Activations::new();
+        fed.insert(executor.graph().inputs()[0], x.clone());
+        let options = RunOptions {
+            keep: Keep::Outputs,
+            cancel: &CancelToken::default(),
+            tap: None,
+        };
+        let held = executor
+            .run(&executor.prepare_float().unwrap(), &fed, options)
+            .unwrap();
+        let y = held
+            .get(executor.graph().outputs()[0])
+            .unwrap()
+            .plain()
+            .unwrap();
+        let layer = &executor.layers()[0];
+        let reading = Reading::of(executor.graph(), layer, input).unwrap();
+        let mut sums = reading.sums();
+        // What the weight gives is what is lacking where it is left out, so nothing is left.
+        reading.add(&mut sums, &x, &y, 0, 1).unwrap();
+        let signal: f64 =
+            with_f32(&y, |y| Ok(y.iter().map(|y| f64::from(*y).powi(2)).sum())).unwrap();
+        let by_channel: Vec<f32> = {
+            let w = numbers(weight, 3);
+            let w = if layer.channel_axis == 0 {
+                w
+            } else {
+                w.t().unwrap().contiguous().unwrap()
+            };
+            w.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (mut squares, mut left) = (0.0, 0.0);
+        let size = sums[0].size();
+        let mut channels = by_channel.chunks(size);
+        for sums in &sums {
+            for output in 0..sums.outputs() {
+                let channel = channels.next().unwrap();
+                squares += sums.residual_squares[output];
+                left += sums.squared_error(output, channel, 0.0);
+            }
+        }
+        assert!(
+            (squares / signal - 1.0).abs() < 1e-5,
+            "{name}: {squares} {signal}"
+        );
+        assert!(left < 1e-4 * signal, "{name}: {left} of {signal}");
+        let windows = (y.elem_count() / sums.len() / sums[0].outputs()) as f64;
+        assert_eq!(sums[0].windows, windows, "{name}");
+    }
+
+    fn conv(groups: usize, stride: usize, dilation: usize) -> Op {
+        Op::Conv(Conv {
+            strides: vec![stride; 2],
+            padding: Padding::Explicit(vec![1, 0, 2, 1]),
+            dilations: vec![dilation; 2],
+            groups,
+        })
+    }
+
+    #[test]
+    fn windows_of_every_kind_give_the_output() {
+        check(conv(1, 1, 1), &[2, 5, 7, 6], &[4, 5, 3, 3]);
+        check(conv(1, 2, 1), &[3, 5, 7, 6], &[4, 5, 3, 2]);
+        check(conv(1, 1, 2), &[2, 3, 9, 8], &[2, 3, 3, 3]);
+        check(conv(2, 1, 1), &[2, 6, 5, 5], &[4, 3, 3, 3]);
+        check(conv(6, 2, 1), &[2, 6, 8, 8], &[6, 1, 3, 3]);
+        check(conv(1, 1, 1), &[2, 70, 3, 3], &[3, 70, 1, 1]);
+        let one_axis = Op::Conv(Conv {
+            strides: vec![2],
+            padding: Padding::Explicit(vec![1, 1]),
+            dilations: Vec::new(),
+            groups: 1,
+        });
+        check(one_axis, &[2, 3, 11], &[4, 3, 3]);
+        check(Op::MatMul, &[2, 4, 7], &[7, 3]);
+        let gemm = |trans_b: bool| Op::Gemm {
+            alpha: 1.0,
+            beta: 1.0,
+            trans_a: false,
+            trans_b,
+        };
+        check(gemm(true), &[9, 5], &[3, 5]);
+        check(gemm(false), &[9, 5], &[5, 3]);
+    }
+
+    #[test]
+    fn rows_of_large_images_are_taken_in_turn() {
+        let executor = layer(conv(1, 1, 1), &[1, 1, 64, 64], &[1, 1, 1, 1]);
+        let layer = &executor.layers()[0];
+        let reading = Reading::of(executor.graph(), layer, &[1, 1, 64, 64]).unwrap();
+        assert_eq!(reading.row_step(1), 1);
+        let step = reading.row_step(40);
+        assert!(step > 1 && step < 64, "{step}");
+        // The whole image once, in as many samples as there are steps.
+        let image = numbers(&[1, 1, 64, 64], 5);
+        let images = Tensor::cat(&vec![image.clone(); step], 0).unwrap();
+        let output = numbers(&[step, 1, 67, 65], 2);
+        let mut part = reading.sums();
+        reading.add(&mut part, &images, &output, 0, step).unwrap();
+        let rows = 67 / step * step;
+        assert_eq!(part[0].windows, (rows * 65) as f64);
+    }
 }

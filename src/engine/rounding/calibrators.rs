@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::quant::{ActivationQuantizer, Calibrator, ErrorSum, NumberFormat, QuantSpec};
 
 /// Calibration samples that are run for each calibrator.
-const SAMPLES: usize = 32;
+const SAMPLES: usize = 48;
 /// Samples of a batch.
 const BATCH: usize = 16;
 /// Activations that together give less than this share of the noise keep their calibrator.

@@ -13,6 +13,7 @@ mod run;
 mod sample;
 mod sensitivity;
 mod timing;
+mod tuning;
 
 pub use args::{Arguments, Command, WindowArguments};
 pub use sample::run_sample;

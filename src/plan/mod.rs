@@ -15,6 +15,7 @@ mod pattern;
 )]
 mod plan;
 mod preset;
+mod rounding;
 mod widths;
 
 pub use cost::{Cost, LayerCost, cost, layer_cost};
@@ -24,4 +25,5 @@ pub use fingerprint::Fingerprint;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
+pub use rounding::{Corrections, Rounding};
 pub use widths::Widths;

@@ -30,6 +30,7 @@ mod recent_picture;
 )]
 mod session;
 mod standing;
+mod tuning;
 mod undo;
 mod work;
 
@@ -53,3 +54,4 @@ pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};
+pub use tuning::{Tuned, TuningStage, needs_calibration, tune};

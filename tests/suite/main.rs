@@ -28,6 +28,7 @@ mod loading;
 mod local_errors;
 mod plots_window;
 mod reuse;
+mod rounding;
 mod samples_window;
 mod snapshots;
 mod window;

@@ -20,6 +20,7 @@
 
 mod activation;
 mod calibrator;
+mod correlation;
 mod error;
 mod error_metrics;
 mod fake_quantize;
@@ -29,6 +30,7 @@ mod half;
 mod histogram;
 mod layout;
 mod observer;
+mod screens;
 mod size;
 mod spec;
 mod statistics;
@@ -36,6 +38,7 @@ mod weights;
 
 pub use activation::ActivationQuantizer;
 pub use calibrator::calibrate;
+pub use correlation::rank_correlation;
 pub use error::QuantError;
 pub use error_metrics::{
     ErrorSum, SliceErrors, cross_entropy, kl_divergence, mean_kl_divergence, sqnr_db,
@@ -46,6 +49,7 @@ pub use grid::Grid;
 pub use half::HalfFormat;
 pub use histogram::Histogram;
 pub use observer::Observer;
+pub use screens::{WeightScreen, weight_screen};
 pub use size::{WeightStorage, packed_weight_bytes};
 pub use spec::{Calibrator, Granularity, QuantSpec, Range, Scheme};
 pub use statistics::{

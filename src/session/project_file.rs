@@ -8,6 +8,7 @@ use super::error::SessionError;
 use super::files::{read_text, write_atomically};
 use super::history::HistoryEntry;
 use super::open_data::DataRequest;
+use super::sweep_store::SweepStore;
 use crate::data::Preprocess;
 use crate::engine::{Classification, Comparison};
 use crate::plan::{Fingerprint, PlanFile};
@@ -31,6 +32,9 @@ pub struct ProjectFile {
     pub plan: PlanFile,
     /// Plans that were evaluated.
     pub history: Vec<StoredResult>,
+    /// What sweeps have measured; absent in older files.
+    #[serde(default, skip_serializing_if = "SweepStore::is_empty")]
+    pub sweeps: SweepStore,
 }
 
 /// Data settings of a project.

@@ -2,7 +2,6 @@
 
 mod cards;
 mod coverage;
-mod heat_map;
 mod history_plot;
 mod inspector;
 mod inspector_change;

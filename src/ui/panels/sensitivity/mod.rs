@@ -143,8 +143,9 @@ pub(crate) fn sensitivity_ui(
             commands.push(Command::OpenData);
         }
         // What the weights alone say is known without data.
-        view.quantity = Quantity::WeightSqnr;
+        let chosen = std::mem::replace(&mut view.quantity, Quantity::WeightSqnr);
         map_ui(ui, session, view, actions);
+        view.quantity = chosen;
         return;
     }
     controls::sweep_controls_ui(ui, session, view, actions);

@@ -159,7 +159,9 @@ pub(crate) fn sensitivity_ui(
     match view.sight {
         Sight::Map => {
             quantity_ui(ui, session, view);
-            is_known_ui(ui, session, view.quantity, commands);
+            if is_known_ui(ui, session, view.quantity, commands) {
+                ui.label(note(session, view.quantity));
+            }
             map_ui(ui, session, view, actions);
         }
         Sight::Bars => {
@@ -300,9 +302,6 @@ fn progress_ui(ui: &mut egui::Ui, session: &Session, quantity: Quantity) {
                 .text(RichText::new(format!("{samples} of {total} samples")).small()),
         )
         .accessible_name("Progress of the map");
-    }
-    if quantity.source() == Source::Sweep {
-        ui.label(note(session, quantity));
     }
 }
 

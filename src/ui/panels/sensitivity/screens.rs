@@ -28,13 +28,13 @@ pub(super) fn screens_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec
         ui.label("The weights are being screened");
         return;
     };
-    let levels = screens.widths.len();
+    ui.label("The SQNR of each weight at every width is on the map, as Weight SQNR");
     TableBuilder::new(ui)
         .id_salt("weight screens")
         .striped(true)
         .sense(Sense::click())
         .column(Column::remainder().at_least(120.0).clip(true))
-        .columns(Column::auto().at_least(60.0), COLUMNS.len() + levels)
+        .columns(Column::auto().at_least(60.0), COLUMNS.len())
         .header(22.0, |mut header| {
             header.col(|ui| {
                 ui.strong("Layer");
@@ -42,12 +42,6 @@ pub(super) fn screens_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec
             for (name, meaning) in COLUMNS {
                 header.col(|ui| {
                     ui.strong(name).on_hover_text(meaning);
-                });
-            }
-            for width in &screens.widths {
-                header.col(|ui| {
-                    ui.strong(format::width(*width))
-                        .on_hover_text("SQNR of the weight at this width, in dB");
                 });
             }
         })
@@ -74,11 +68,7 @@ pub(super) fn screens_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec
                     weight.map(|weight| format::small_percent(weight.outlier_ratio)),
                     weight.map(|weight| format::value(weight.range_spread)),
                 ];
-                let levels = screen
-                    .errors
-                    .iter()
-                    .map(|errors| Some(format::db(errors.sqnr_db())));
-                for text in cells.into_iter().chain(levels) {
+                for text in cells {
                     row.col(|ui| {
                         let text = text.unwrap_or_else(|| "–".to_owned());
                         ui.add(egui::Label::new(text).selectable(false));

@@ -380,6 +380,12 @@ pub struct SensitivityArguments {
     /// What of a layer is quantized
     #[arg(long, value_enum, default_value = "weights")]
     pub what: SubjectArgument,
+    /// Also score every layer by gradients over the calibration data
+    #[arg(long)]
+    pub second_order: bool,
+    /// Keep what was measured in this file, and go on from it where it is there
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
     #[command(flatten)]
     pub data_options: DataOptions,
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy

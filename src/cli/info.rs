@@ -1,13 +1,19 @@
 //! `quantscope info`: what a model is made of.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::Exit;
 use super::args::InfoArguments;
-use super::number::count;
+use super::number::{Decibel, count};
 use super::output;
+use super::scores::ScreenReport;
+use crate::engine::{LayerScreen, Screens, screen_weights};
+use crate::jobs::CancelToken;
 use crate::model::{Layer, ValueId};
-use crate::session::{OpenModel, SessionError};
+use crate::plan::{Plan, Widths};
+use crate::session::{OpenModel, Session, SessionError};
 
 #[derive(Serialize)]
 struct Info<'a> {
@@ -45,6 +51,16 @@ struct LayerInfo<'a> {
     input: String,
     output: String,
     group: Option<usize>,
+    screen: Option<ScreenInfo>,
+}
+
+/// What the weight by itself says, before any data is run.
+#[derive(Serialize)]
+struct ScreenInfo {
+    #[serde(flatten)]
+    shape: Option<ScreenReport>,
+    /// SQNR of the weight at each width, symmetric with one scale a channel.
+    weight_sqnr_db: BTreeMap<String, Decibel>,
 }
 
 #[derive(Serialize)]
@@ -57,7 +73,8 @@ struct CoverageInfo<'a> {
 
 pub(super) fn run(arguments: &InfoArguments) -> Result<Exit, SessionError> {
     let model = OpenModel::open(&arguments.model)?;
-    let info = info(&model);
+    let screens = screens(&model);
+    let info = info(&model, screens.as_ref());
     if arguments.output.json {
         output::json(&info)?;
     } else {
@@ -66,7 +83,20 @@ pub(super) fn run(arguments: &InfoArguments) -> Result<Exit, SessionError> {
     Ok(Exit::Done)
 }
 
-fn info(model: &OpenModel) -> Info<'_> {
+/// `None` where a weight cannot be quantized; the model can still be described.
+fn screens(model: &OpenModel) -> Option<Screens> {
+    let plan = Plan::uniform(model.layers().len(), Widths::FLOAT);
+    screen_weights(
+        model.graph(),
+        model.layers(),
+        &plan,
+        &Session::screening_widths(),
+        &CancelToken::default(),
+    )
+    .ok()
+}
+
+fn info<'a>(model: &'a OpenModel, screens: Option<&Screens>) -> Info<'a> {
     let metadata = model.graph().metadata();
     let values = |ids: &[ValueId]| ids.iter().map(|id| value_info(model, *id)).collect();
     Info {
@@ -83,7 +113,12 @@ fn info(model: &OpenModel) -> Info<'_> {
         layers: model
             .layers()
             .iter()
-            .map(|layer| layer_info(model, layer))
+            .enumerate()
+            .map(|(index, layer)| {
+                let found = screens
+                    .and_then(|screens| Some(screen_info(screens, screens.layers.get(index)?)));
+                layer_info(model, layer, found)
+            })
             .collect(),
         coverage: model
             .coverage
@@ -115,7 +150,21 @@ fn value_info(model: &OpenModel, id: ValueId) -> ValueInfo {
     }
 }
 
-fn layer_info<'a>(model: &'a OpenModel, layer: &'a Layer) -> LayerInfo<'a> {
+fn screen_info(screens: &Screens, layer: &LayerScreen) -> ScreenInfo {
+    let errors = screens.widths.iter().zip(&layer.errors);
+    ScreenInfo {
+        shape: layer.weight.map(ScreenReport::from),
+        weight_sqnr_db: errors
+            .map(|(width, errors)| (width.to_string(), Decibel(Some(errors.sqnr_db()))))
+            .collect(),
+    }
+}
+
+fn layer_info<'a>(
+    model: &'a OpenModel,
+    layer: &'a Layer,
+    screen: Option<ScreenInfo>,
+) -> LayerInfo<'a> {
     LayerInfo {
         name: &layer.name,
         op: &layer.op,
@@ -125,6 +174,7 @@ fn layer_info<'a>(model: &'a OpenModel, layer: &'a Layer) -> LayerInfo<'a> {
         input: model.graph().value(layer.input).name.clone(),
         output: model.graph().value(layer.output).name.clone(),
         group: None,
+        screen,
     }
 }
 

@@ -11,6 +11,7 @@ mod output;
 mod random_inputs;
 mod run;
 mod sample;
+mod scores;
 mod sensitivity;
 mod timing;
 mod tuning;

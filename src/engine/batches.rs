@@ -178,6 +178,11 @@ impl Batches {
         self.fixed_batch.unwrap_or_else(|| self.range(batch).len())
     }
 
+    /// Number of samples of a batch, those that cannot be read included.
+    pub(super) fn samples_of(&self, batch: usize) -> usize {
+        self.range(batch).len()
+    }
+
     /// Where a batch lies in the list of samples.
     fn range(&self, batch: usize) -> Range<usize> {
         let early = self.first_batch < self.batch_size;

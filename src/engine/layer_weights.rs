@@ -162,8 +162,9 @@ impl LayerWeights {
             }
             (Packed::MatMul(weights), _) => Ok(matmul_packed(input, weights)?),
             (Packed::Plain { weight, bias: own }, _) => {
-                let bias = own.as_ref().or(bias).cloned();
-                let inputs = [Some(input.clone()), Some(weight.clone()), bias];
+                let mut inputs = vec![Some(input.clone()), Some(weight.clone())];
+                // Not every operator has a third input, not even an omitted one.
+                inputs.extend(own.as_ref().or(bias).cloned().map(Some));
                 ops::evaluate(op, &inputs, 1)?
                     .pop()
                     .ok_or_else(|| OpError::Message("the operator gave no output".to_owned()))

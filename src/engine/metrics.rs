@@ -9,6 +9,15 @@ use crate::quant::{ErrorSum, cross_entropy, kl_divergence, wilson_interval};
 /// Quantile of the normal distribution for a 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
 
+/// One sample against its label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// Whether the label is the largest output.
+    pub(super) hit: bool,
+    /// Cross-entropy in nats.
+    pub(super) loss: f64,
+}
+
 /// Counts of a classifier against labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Classification {
@@ -57,12 +66,23 @@ impl Classification {
 
     /// Counts a batch of logits `[len, classes]`; other shapes have no classes to count.
     pub(super) fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
+        self.add_rows(logits, labels).map(drop)
+    }
+
+    /// As [`Classification::add`], and tells of each sample with a label.
+    pub(super) fn add_rows(
+        &mut self,
+        logits: &Tensor,
+        labels: &[Option<u32>],
+    ) -> Result<Vec<Option<Outcome>>, RunError> {
         let Some(classes) = class_count(logits) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut outcomes = Vec::with_capacity(labels.len());
         with_f32(logits, |values| {
             for (row, label) in values.chunks_exact(classes).zip(labels) {
                 let Some(label) = label.map(|label| label as usize) else {
+                    outcomes.push(None);
                     continue;
                 };
                 let Some(&score) = row.get(label) else {
@@ -75,11 +95,16 @@ impl Classification {
                 self.labelled += 1;
                 self.top1_hits += u64::from(rank == 0);
                 self.top5_hits += u64::from(rank < 5);
-                self.loss_sum += cross_entropy(row, label).unwrap_or(f64::NAN);
+                let loss = cross_entropy(row, label).unwrap_or(f64::NAN);
+                self.loss_sum += loss;
+                outcomes.push(Some(Outcome {
+                    hit: rank == 0,
+                    loss,
+                }));
             }
             Ok(())
         })?;
-        Ok(())
+        Ok(outcomes)
     }
 }
 
@@ -166,27 +191,40 @@ impl Comparison {
         plan: &[Tensor],
         len: usize,
     ) -> Result<(), RunError> {
+        self.add_rows(float, plan, len).map(drop)
+    }
+
+    /// As [`Comparison::add`], and tells the divergence of each sample of a classifier.
+    pub(super) fn add_rows(
+        &mut self,
+        float: &[Tensor],
+        plan: &[Tensor],
+        len: usize,
+    ) -> Result<Vec<f64>, RunError> {
         self.samples += len as u64;
         for (float, plan) in float.iter().zip(plan) {
             self.outputs.merge(&compare(float, plan)?);
         }
         let (Some(float), Some(plan)) = (float.first(), plan.first()) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let Some(classes) = class_count(float) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut divergences = Vec::with_capacity(len);
         with_f32(float, |float| {
             with_f32(plan, |plan| {
                 for (float, plan) in float.chunks_exact(classes).zip(plan.chunks_exact(classes)) {
                     self.classified += 1;
                     self.agreements += u64::from(largest(float) == largest(plan));
-                    self.kl_sum += kl_divergence(float, plan);
+                    let divergence = kl_divergence(float, plan);
+                    self.kl_sum += divergence;
+                    divergences.push(divergence);
                 }
                 Ok(())
             })
         })?;
-        Ok(())
+        Ok(divergences)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod activation_cache;
 mod activations;
+mod backward;
 mod batches;
 mod cut_points;
 mod error;
@@ -19,8 +20,11 @@ mod prediction;
 mod ranges;
 mod rounding;
 mod sample_predictions;
+mod screens;
+mod second_order;
 mod sensitivity;
 mod slices;
+mod spread;
 mod value;
 mod weight_changes;
 
@@ -43,9 +47,12 @@ pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
 pub use rounding::{RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_plan};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
+pub use screens::{LayerScreen, Screens, screen_weights};
+pub use second_order::{Objective, SecondOrder, SecondOrderCell, second_order};
 pub use sensitivity::{
-    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,
-    sensitivity_bytes,
+    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, resume_sensitivity,
+    sensitivity, sensitivity_bytes,
 };
 pub use slices::{compare, compare_values, with_f32};
+pub use spread::{Estimate, Spread};
 pub use value::Value;

@@ -101,14 +101,13 @@ pub fn predict_top1(
     sensitivity: &Known<'_, Sensitivity>,
 ) -> Option<Predicted> {
     let sweep = sensitivity.found;
-    let float_there = sweep.float.top1()?;
     let sum = sum_over_parts(plan, |layer, part| {
         let choice = plan.layers().get(layer)?;
         if !applies(sweep, sensitivity.plan, plan, layer, part) {
             return None;
         }
         let cells = sweep.cells.get(layer)?.iter();
-        let drops = cells.map(|cell| Some(float_there - cell.metrics.top1()?));
+        let drops = cells.map(|cell| Some(cell.spread.accuracy_drop()?.value));
         at_width(
             width_of(choice, part),
             &sweep.request.widths,
@@ -234,7 +233,7 @@ fn in_decibel(low: f64, high: f64, at: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Classification, Comparison, SensitivityCell, SensitivityRequest};
+    use crate::engine::{Classification, Comparison, SensitivityCell, SensitivityRequest, Spread};
     use crate::plan::Widths;
     use crate::quant::{Calibrator, ErrorSum};
 
@@ -256,7 +255,13 @@ mod tests {
                 },
                 ..Comparison::default()
             },
-            local: ErrorSum::default(),
+            spread: Spread {
+                labelled: 100,
+                lost: 90u64.saturating_sub(hits),
+                gained: hits.saturating_sub(90),
+                ..Spread::default()
+            },
+            ..SensitivityCell::default()
         };
         Sensitivity {
             request: SensitivityRequest {
@@ -267,6 +272,7 @@ mod tests {
             samples: 100,
             total: 100,
             float: counts(90),
+            float_batches: 1,
             cells: cells.iter().map(|row| row.map(cell).to_vec()).collect(),
         }
     }

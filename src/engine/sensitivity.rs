@@ -11,6 +11,7 @@ use super::kernels::parallel::undivided;
 use super::metrics::{Classification, Comparison};
 use super::ranges::Ranges;
 use super::slices::compare_values;
+use super::spread::{Spread, outcomes_of};
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::{LayerPlan, Plan};
@@ -86,6 +87,19 @@ pub struct SensitivityCell {
     pub comparison: Comparison,
     /// Output of the layer alone on float inputs, against float; empty for [`Protocol::AllButOne`].
     pub local: ErrorSum,
+    /// How certain that is.
+    pub spread: Spread,
+    /// Batches that it was measured on, always the first ones.
+    pub batches: u32,
+}
+
+impl SensitivityCell {
+    fn merge(&mut self, other: &Self) {
+        self.metrics.merge(&other.metrics);
+        self.comparison.merge(&other.comparison);
+        self.local.merge(&other.local);
+        self.spread.merge(&other.spread);
+    }
 }
 
 /// A sweep so far.
@@ -99,8 +113,25 @@ pub struct Sensitivity {
     pub total: usize,
     /// Float accuracy on the same samples.
     pub float: Classification,
+    /// Batches that float was measured on, always the first ones.
+    pub float_batches: u32,
     /// One row per layer, one column per width.
     pub cells: Vec<Vec<SensitivityCell>>,
+}
+
+impl Sensitivity {
+    /// Nothing measured yet.
+    pub fn new(request: SensitivityRequest, layers: usize, total: usize) -> Self {
+        let widths = request.widths.len();
+        Self {
+            request,
+            samples: 0,
+            total,
+            float: Classification::default(),
+            float_batches: 0,
+            cells: vec![vec![SensitivityCell::default(); widths]; layers],
+        }
+    }
 }
 
 /// Most bytes that [`sensitivity`] holds at once, about: what `threads` pieces of a batch compute, the
@@ -181,7 +212,27 @@ pub fn sensitivity(
     cancel: &CancelToken,
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
-    let widths = request.widths.len();
+    let known = Sensitivity::new(request.clone(), executor.layers().len(), batches.len());
+    resume_sensitivity(executor, plan, ranges, known, batches, cancel, on_batch)
+}
+
+/// As [`sensitivity`], from where an earlier sweep over the same batches stopped.
+///
+/// Each cell of `known` says how many batches it was measured on; only the others run. The result is
+/// the same bit for bit as that of a sweep in one go.
+///
+/// # Errors
+/// As [`sensitivity`].
+pub fn resume_sensitivity(
+    executor: &Executor,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    known: Sensitivity,
+    batches: &Batches,
+    cancel: &CancelToken,
+    on_batch: &mut dyn FnMut(&Sensitivity),
+) -> Result<Sensitivity, RunError> {
+    let request = known.request.clone();
     let sweep = Sweep::prepare(
         executor,
         plan,
@@ -194,37 +245,71 @@ pub fn sensitivity(
     let downstream: Vec<Vec<bool>> = (0..executor.layers().len() as u32)
         .map(|index| executor.downstream(LayerId(index)))
         .collect();
-    let mut result = Sensitivity {
-        request: request.clone(),
-        samples: 0,
-        total: batches.len(),
-        float: Classification::default(),
-        cells: vec![vec![SensitivityCell::default(); widths]; executor.layers().len()],
-    };
     let study = Study {
         executor,
-        request,
+        request: &request,
         sweep: &sweep,
         float: &float,
         downstream: &downstream,
         cancel,
     };
-    for batch in batches.iter() {
-        let batch = batch?;
-        for piece in each_piece(executor, &batch, |part| study.piece(part))? {
-            result.float.merge(&piece.float);
-            for (row, measured) in result.cells.iter_mut().zip(&piece.cells) {
-                for (cell, measured) in row.iter_mut().zip(measured) {
-                    cell.metrics.merge(&measured.metrics);
-                    cell.comparison.merge(&measured.comparison);
-                    cell.local.merge(&measured.local);
+    let mut result = known;
+    result.samples = 0;
+    for index in 0..batches.count() {
+        cancel.check()?;
+        let wanted = Wanted::at(&result, index as u32);
+        if wanted.is_empty() {
+            result.samples += batches.samples_of(index);
+            continue;
+        }
+        let batch = batches.get(index)?;
+        if batch.len > 0 {
+            for piece in each_piece(executor, &batch, |part| study.piece(part, &wanted))? {
+                if wanted.float {
+                    result.float.merge(&piece.float);
+                }
+                for (row, measured) in result.cells.iter_mut().zip(&piece.cells) {
+                    for (cell, measured) in row.iter_mut().zip(measured) {
+                        cell.merge(measured);
+                    }
                 }
             }
         }
+        wanted.count(&mut result);
         result.samples += batch.len;
         on_batch(&result);
     }
     Ok(result)
+}
+
+/// What a batch is still needed for.
+struct Wanted {
+    float: bool,
+    cells: Vec<Vec<bool>>,
+}
+
+impl Wanted {
+    fn at(so_far: &Sensitivity, batch: u32) -> Self {
+        let row = |row: &Vec<SensitivityCell>| row.iter().map(|c| c.batches == batch).collect();
+        Self {
+            float: so_far.float_batches == batch,
+            cells: so_far.cells.iter().map(row).collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.float && !self.cells.iter().flatten().any(|wanted| *wanted)
+    }
+
+    /// Notes that the batch is done.
+    fn count(&self, result: &mut Sensitivity) {
+        result.float_batches += u32::from(self.float);
+        for (row, wanted) in result.cells.iter_mut().zip(&self.cells) {
+            for (cell, wanted) in row.iter_mut().zip(wanted) {
+                cell.batches += u32::from(*wanted);
+            }
+        }
+    }
 }
 
 /// Cuts a batch into pieces, each of which stays on one thread with all that is measured on it.
@@ -274,7 +359,7 @@ struct PieceResult {
 }
 
 impl Study<'_> {
-    fn piece(&self, batch: &Batch) -> Result<PieceResult, RunError> {
+    fn piece(&self, batch: &Batch, wanted: &Wanted) -> Result<PieceResult, RunError> {
         let (executor, widths) = (self.executor, self.request.widths.len());
         let held = run_everything(executor, self.float, &batch.fed, self.cancel)?;
         let float_outputs = outputs_of(executor, &held, batch.len)?;
@@ -282,12 +367,13 @@ impl Study<'_> {
             float: Classification::default(),
             cells: vec![vec![SensitivityCell::default(); widths]; self.sweep.layers.len()],
         };
-        if let Some(logits) = float_outputs.first() {
-            result.float.add(logits, &batch.labels)?;
-        }
+        let float = outcomes_of(&mut result.float, &float_outputs, &batch.labels)?;
         for width in 0..widths {
             let all = self.sweep.column(self.float, width);
             for (index, row) in result.cells.iter_mut().enumerate() {
+                if !wanted.cells[index][width] {
+                    continue;
+                }
                 let cell = &mut row[width];
                 let run = self.cell(LayerId(index as u32), width, &held, batch, &all)?;
                 if self.request.protocol == Protocol::OnlyOne {
@@ -295,10 +381,11 @@ impl Study<'_> {
                     cell.local = layer_error(executor, id, &held, &run)?;
                 }
                 let outputs = outputs_of(executor, &run, batch.len)?;
-                if let Some(logits) = outputs.first() {
-                    cell.metrics.add(logits, &batch.labels)?;
-                }
-                cell.comparison.add(&float_outputs, &outputs, batch.len)?;
+                let quantized = outcomes_of(&mut cell.metrics, &outputs, &batch.labels)?;
+                let compared = &mut cell.comparison;
+                let kl = compared.add_rows(&float_outputs, &outputs, batch.len)?;
+                let both = [&float_outputs[..], &outputs[..]];
+                cell.spread.add(&float, &quantized, &kl, both, batch.len)?;
             }
         }
         Ok(result)

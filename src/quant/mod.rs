@@ -20,6 +20,7 @@
 
 mod activation;
 mod calibrator;
+mod correlation;
 mod error;
 mod error_metrics;
 mod fake_quantize;
@@ -30,6 +31,7 @@ mod histogram;
 mod layout;
 mod observer;
 mod rounding;
+mod screens;
 mod size;
 mod spec;
 mod statistics;
@@ -37,6 +39,7 @@ mod weights;
 
 pub use activation::ActivationQuantizer;
 pub use calibrator::calibrate;
+pub use correlation::rank_correlation;
 pub use error::QuantError;
 pub use error_metrics::{
     ErrorSum, SliceErrors, cross_entropy, kl_divergence, mean_kl_divergence, sqnr_db,
@@ -50,6 +53,7 @@ pub use observer::Observer;
 pub use rounding::{
     LevelChoice, RoundedWeights, RoundingMethod, WindowSums, output_error, round_weights,
 };
+pub use screens::{WeightScreen, weight_screen};
 pub use size::{WeightStorage, packed_weight_bytes};
 pub use spec::{Calibrator, Granularity, QuantSpec, Range, Scheme};
 pub use statistics::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::open_data::DataRequest;
 use crate::data::Preprocess;
-use crate::engine::SensitivityRequest;
+use crate::engine::{SensitivityRequest, Subject};
 use crate::figure::{Figure, FigureFormat};
 use crate::model::LayerId;
 use crate::plan::Preset;
@@ -90,8 +90,10 @@ pub enum Action {
     WantPictures(Vec<usize>),
     /// Evaluate the current plan again.
     Evaluate,
-    /// Run a sensitivity sweep.
+    /// Run a sensitivity sweep, from where an equal one stopped.
     RunSensitivity(SensitivityRequest),
+    /// Score every layer at these widths by gradients over the calibration data.
+    RunSecondOrder(Subject, Vec<NumberFormat>),
     /// Write a figure to a file.
     SaveFigure {
         /// What is written.

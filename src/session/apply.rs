@@ -10,9 +10,8 @@ use super::messages::{Remedy, Severity};
 use super::open_data::{DataRequest, OpenData};
 use super::pictures::PictureSize;
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
-use super::session::{FileDone, SWEEP_BATCH, Session};
+use super::session::{FileDone, Session};
 use super::work;
-use crate::engine::SensitivityRequest;
 use crate::model::LayerId;
 use crate::plan::{LayerPlan, Plan, PlanFile};
 
@@ -45,7 +44,8 @@ impl Session {
             Action::WantThumbnails(samples) => self.want_pictures(&samples, PictureSize::Small),
             Action::WantPictures(samples) => self.want_pictures(&samples, PictureSize::Large),
             Action::Evaluate => self.evaluate_again(),
-            Action::RunSensitivity(request) => self.run_sensitivity(request),
+            Action::RunSensitivity(request) => self.run_sensitivity(&request),
+            Action::RunSecondOrder(subject, widths) => self.run_second_order(subject, widths),
             Action::SaveFigure {
                 figure,
                 format,
@@ -141,6 +141,7 @@ impl Session {
     }
 
     fn save_project(&mut self, path: PathBuf) {
+        self.keep_sweep();
         let Some(project) = self.project_file() else {
             self.tell(
                 Severity::Error,
@@ -212,44 +213,6 @@ impl Session {
         }
     }
 
-    fn run_sensitivity(&mut self, request: SensitivityRequest) {
-        let (Some(model), Some(data)) = (self.model.clone(), self.data.clone()) else {
-            self.tell_with(
-                Severity::Error,
-                "Sensitivity",
-                "Open a model and choose a dataset folder first".to_owned(),
-                Remedy::ChooseData,
-            );
-            return;
-        };
-        let needs_ranges = request.subject != crate::engine::Subject::Weights;
-        if needs_ranges && self.ranges.is_none() {
-            self.tell_with(
-                Severity::Error,
-                "Sensitivity",
-                "Activations need ranges: wait until calibration has ended, or press Run"
-                    .to_owned(),
-                Remedy::RunAgain,
-            );
-            return;
-        }
-        let (plan, ranges) = (self.plan.clone(), self.ranges.clone());
-        self.sensitivity = None;
-        self.sensitivity_plan = plan.clone();
-        self.jobs.sensitivity.start(&self.wake, move |context| {
-            let batches = data.evaluation.in_batches_of(SWEEP_BATCH);
-            work::run_sensitivity(
-                context,
-                &model,
-                &batches,
-                &plan,
-                ranges.as_deref(),
-                &request,
-            )
-        });
-        self.let_urgent_work_pass();
-    }
-
     fn cancel_jobs(&mut self) {
         self.halted = true;
         let jobs = &mut self.jobs;
@@ -262,6 +225,7 @@ impl Session {
         jobs.evaluation.cancel();
         jobs.local_errors.cancel();
         jobs.sensitivity.cancel();
+        jobs.second_order.cancel();
     }
 
     /// The plan file of a plan for the open model.
@@ -284,6 +248,7 @@ impl Session {
                 .iter()
                 .filter_map(|id| Some(model.layers().get(id.index())?.name.clone()))
                 .collect(),
+            sweeps: self.sweeps.clone(),
             history: data.map_or_else(Vec::new, |data| {
                 self.history
                     .iter()

@@ -4,6 +4,9 @@ use super::session::{SWEEP_BATCH, Session};
 use crate::engine::{Protocol, SensitivityRequest, sensitivity_bytes};
 use crate::jobs::worker_count;
 
+/// A pass forth that keeps everything, and one back, in passes of the float run.
+const SCORE_PASSES: f64 = 4.0;
+
 impl Session {
     /// Predicted seconds of a sweep; `None` until the float run has ended.
     ///
@@ -25,6 +28,15 @@ impl Session {
         let executor = &self.model()?.executor;
         let batch = self.data()?.evaluation.len().min(SWEEP_BATCH);
         Some(sensitivity_bytes(executor, request, batch, worker_count()))
+    }
+}
+
+impl Session {
+    /// Predicted seconds of second-order scores at so many widths; `None` until the float run has ended.
+    pub fn score_secs(&self, widths: usize) -> Option<f64> {
+        let data = self.data()?;
+        let share = data.calibration.len() as f64 / (data.evaluation.len() as f64).max(1.0);
+        Some(self.float_secs? * share * (SCORE_PASSES + widths as f64))
     }
 }
 

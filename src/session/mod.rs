@@ -24,12 +24,15 @@ mod previews;
 mod project_file;
 mod recent;
 mod recent_picture;
+mod scoring;
 #[expect(
     clippy::module_inception,
     reason = "the file is named after its one type"
 )]
 mod session;
 mod standing;
+mod sweep_file;
+mod sweep_store;
 mod tuning;
 mod undo;
 mod work;
@@ -52,6 +55,9 @@ pub use plan_records::PlanRecord;
 pub use previews::Preview;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
+pub use scoring::Scored;
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};
+pub use sweep_file::SweepFile;
+pub use sweep_store::{SweepKey, SweepStore};
 pub use tuning::{Tuned, TuningStage, needs_calibration, tune};

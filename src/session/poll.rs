@@ -15,6 +15,7 @@ use super::recent::Recent;
 use super::session::{
     FileDone, LAYER_ERROR_SAMPLES, LOCAL_ERROR_SAMPLES, PlanResult, SWEEP_BATCH, Session,
 };
+use super::sweep_store::SweepStore;
 use super::undo::UndoStack;
 use super::work::{self, Opened};
 use crate::engine::{ActivationCache, Evaluation};
@@ -36,6 +37,7 @@ impl Session {
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
+        changed |= self.poll_scores();
         changed |= self.poll_pictures();
         self.advance();
         changed || before != self.running_jobs().len()
@@ -71,7 +73,8 @@ impl Session {
         let plan =
             Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
         self.close_data();
-        self.sensitivity = None;
+        self.sweeps = SweepStore::default();
+        self.forget_scores();
         self.inspection = None;
         self.inspection_before = None;
         self.undo = UndoStack::default();
@@ -133,6 +136,7 @@ impl Session {
                     self.selection = selected;
                 }
                 self.pending_history = project.history;
+                self.sweeps = project.sweeps;
             }
             Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
         }
@@ -151,6 +155,7 @@ impl Session {
         self.adopt_history(&data);
         let data = Arc::new(data);
         self.data = Some(Arc::clone(&data));
+        self.show_kept_sweep();
         self.jobs
             .previews
             .start(&self.wake, move |_| Ok(previews(&data)));
@@ -196,13 +201,12 @@ impl Session {
         self.records = PlanRecords::default();
         self.forget_pictures();
         self.local_errors = None;
-        self.sensitivity = None;
+        self.close_sweeps();
         self.forget_activations();
         self.jobs.float.clear();
         self.jobs.calibration.clear();
         self.jobs.evaluation.clear();
         self.jobs.local_errors.clear();
-        self.jobs.sensitivity.clear();
     }
 
     fn poll_files(&mut self) -> bool {
@@ -365,16 +369,6 @@ impl Session {
                 self.local_errors = Some(errors);
             }
         }
-        if let Some(partial) = self.jobs.sensitivity.partial() {
-            self.sensitivity = Some(partial);
-            changed = true;
-        }
-        if let Some(outcome) = self.jobs.sensitivity.outcome() {
-            changed = true;
-            if let Some(sweep) = self.finished("Sensitivity", outcome) {
-                self.sensitivity = Some(sweep);
-            }
-        }
         if let Some(outcome) = self.jobs.inspection.outcome() {
             changed = true;
             if let Some(inspection) = self.finished("Inspect layer", outcome) {
@@ -385,7 +379,7 @@ impl Session {
     }
 
     /// The result of a job that ended well; a failure becomes a message and stops the chain.
-    fn finished<T>(&mut self, title: &str, outcome: Outcome<T>) -> Option<T> {
+    pub(super) fn finished<T>(&mut self, title: &str, outcome: Outcome<T>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
             Err(error) => {
@@ -418,6 +412,8 @@ impl Session {
         self.result = None;
         self.halted = false;
         self.forget_local_errors_of_other_schemes();
+        self.forget_scores_of_other_schemes();
+        self.screen();
         self.selection
             .retain(|id| id.index() < self.plan.layers().len());
         self.inspect();
@@ -473,6 +469,7 @@ impl Session {
             || jobs.evaluation.is_running();
         jobs.local_errors.set_paused(urgent);
         jobs.sensitivity.set_paused(urgent);
+        jobs.second_order.set_paused(urgent);
     }
 
     fn start_float(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {

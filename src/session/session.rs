@@ -18,10 +18,13 @@ use super::plan_records::PlanRecords;
 use super::previews::{Preview, Previews};
 use super::project_file::StoredResult;
 use super::recent::Recent;
+use super::scoring::Scoring;
+use super::sweep_store::SweepStore;
 use super::undo::UndoStack;
 use super::work::Opened;
 use crate::engine::{
-    ActivationCache, Evaluation, FloatReference, LocalErrors, Ranges, Sensitivity,
+    ActivationCache, Evaluation, FloatReference, LocalErrors, Ranges, Screens, SecondOrder,
+    Sensitivity,
 };
 use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
@@ -85,6 +88,9 @@ pub struct Session {
     pub(super) sensitivity: Option<Sensitivity>,
     /// The plan whose schemes and calibrators the sweep was measured with.
     pub(super) sensitivity_plan: Plan,
+    /// What sweeps over the open model have measured, on this data and others.
+    pub(super) sweeps: SweepStore,
+    pub(super) scoring: Scoring,
     pub(super) inspection: Option<Inspection>,
     /// The same layer under the choice that it had before.
     pub(super) inspection_before: Option<Inspection>,
@@ -127,6 +133,8 @@ pub(super) struct Jobs {
     pub(super) evaluation: Slot<Evaluation, Evaluation>,
     pub(super) local_errors: Slot<LocalErrors, LocalErrors>,
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
+    pub(super) second_order: Slot<SecondOrder, SecondOrder>,
+    pub(super) screens: Slot<(), Screens>,
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
@@ -158,6 +166,8 @@ impl Default for Jobs {
             evaluation: Slot::new("Evaluating plan"),
             local_errors: Slot::new("Local errors"),
             sensitivity: Slot::new("Sensitivity"),
+            second_order: Slot::new("Second-order score"),
+            screens: Slot::new("Screening weights"),
             inspection: Slot::new("Inspecting layer"),
             pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
@@ -205,6 +215,8 @@ impl Session {
             pictures: Pictures::default(),
             local_errors: None,
             sensitivity: None,
+            sweeps: SweepStore::default(),
+            scoring: Scoring::default(),
             inspection: None,
             inspection_before: None,
             tried_clip: None,
@@ -402,6 +414,7 @@ impl Session {
             jobs.evaluation.status(),
             jobs.local_errors.status(),
             jobs.sensitivity.status(),
+            jobs.second_order.status(),
         ]
         .into_iter()
         .flatten()
@@ -413,6 +426,7 @@ impl Session {
         !self.running_jobs().is_empty()
             || self.jobs.inspection.is_running()
             || self.jobs.previews.is_running()
+            || self.jobs.screens.is_running()
             || self.jobs.recent.is_running()
             || self.jobs.pictures.is_running()
     }

@@ -8,8 +8,8 @@ use super::open_data::{DataRequest, OpenData};
 use super::open_model::OpenModel;
 use crate::engine::{
     ActivationCache, Batches, Evaluation, FloatReference, LocalErrors, Ranges, RunError,
-    Sensitivity, SensitivityRequest, Subject, calibrate, evaluate_float, evaluate_plan_cached,
-    local_errors, sensitivity,
+    Sensitivity, Subject, calibrate, evaluate_float, evaluate_plan_cached, local_errors,
+    resume_sensitivity,
 };
 use crate::jobs::{CancelToken, JobContext};
 use crate::model::LayerId;
@@ -117,14 +117,14 @@ pub(super) fn run_sensitivity(
     batches: &Batches,
     plan: &Plan,
     ranges: Option<&Ranges>,
-    request: &SensitivityRequest,
+    known: Sensitivity,
 ) -> Result<Sensitivity, SessionError> {
     context.progress.start_stage("", batches.len() as u64);
-    Ok(sensitivity(
+    Ok(resume_sensitivity(
         &model.executor,
         plan,
         ranges,
-        request,
+        known,
         &batches.stopped_by(&context.cancel),
         &context.cancel,
         &mut |so_far| {

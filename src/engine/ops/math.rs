@@ -45,7 +45,7 @@ fn power_of_two(n: i32) -> f32 {
 /// `P` is fitted to `erf(x) / x`, `Q` to `−ln(1 − erf(x))` on `[1, 4]`, both at Chebyshev points.
 /// Beyond 4 the value is 1 in `f32`. NaN gives NaN.
 #[inline]
-pub(super) fn erf(x: f32) -> f32 {
+pub(in crate::engine) fn erf(x: f32) -> f32 {
     const P: [f32; 8] = [
         FRAC_2_SQRT_PI,
         -0.376_126_38,

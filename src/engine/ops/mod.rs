@@ -11,7 +11,7 @@ mod elements;
 mod elementwise;
 mod generate;
 mod indexing;
-mod math;
+pub(super) mod math;
 mod matmul;
 mod normalization;
 mod pad;

@@ -128,9 +128,9 @@ impl<'a> Reader<'a> {
             .iter()
             .position(|width| *width == planned)?;
         let cell = sweep.cells.get(id.index())?.get(column)?;
-        match (sweep.float.top1(), cell.metrics.top1()) {
-            (Some(float), Some(quantized)) => Some(Reading::Drop(float - quantized)),
-            _ => cell.comparison.sqnr_db().map(Reading::Sqnr),
+        match cell.spread.accuracy_drop() {
+            Some(drop) => Some(Reading::Drop(drop.value)),
+            None => cell.comparison.sqnr_db().map(Reading::Sqnr),
         }
     }
 

@@ -3,7 +3,6 @@
 mod cards;
 mod clip_handles;
 mod coverage;
-mod heat_map;
 mod history_plot;
 mod inspector;
 mod inspector_change;

@@ -74,8 +74,8 @@ fn numbers(sweep: &Sensitivity, id: LayerId) -> Vec<String> {
         .zip(cells)
         .map(|(width, cell)| {
             let sqnr = cell.comparison.sqnr_db().unwrap_or(f64::NAN);
-            let drop = cell.metrics.top1().zip(sweep.float.top1());
-            let drop = drop.map(|(now, float)| format!(", {}", format::points(now - float)));
+            let drop = cell.spread.accuracy_drop();
+            let drop = drop.map(|drop| format!(", {}", format::points(-drop.value)));
             format!(
                 "{}: {}{}",
                 format::width(*width),

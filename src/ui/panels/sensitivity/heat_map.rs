@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, pos2, vec2};
 
-use super::names::shortened;
+use super::super::names::shortened;
 use crate::figure::{Axis, Cell, CellMap, Content, Figure, Ramp};
 use crate::model::LayerId;
 use crate::quant::NumberFormat;
@@ -36,8 +36,8 @@ pub(super) struct HeatMap<'a> {
     pub(super) goodness: &'a dyn Fn(f64) -> f64,
     /// The value in short, for the cell.
     pub(super) short: &'a dyn Fn(f64) -> String,
-    /// The value with its unit, for the tooltip.
-    pub(super) long: &'a dyn Fn(f64) -> String,
+    /// A cell's value with its unit and uncertainty, for the tooltip.
+    pub(super) long: &'a dyn Fn(LayerId, usize) -> Option<Vec<String>>,
     /// Selected layers.
     pub(super) selection: &'a [LayerId],
     /// The column that the plan uses for a layer, if it is among the columns.
@@ -204,9 +204,9 @@ impl HeatMap<'_> {
             ui.label("Click to select the layer");
             return;
         };
-        let value = pointed.and_then(|column| (self.value)(id, column));
-        let text = value.map_or_else(|| "not measured yet".to_owned(), |value| (self.long)(value));
-        ui.label(format!("{}: {text}", format::width(*width)));
+        let lines = pointed.and_then(|column| (self.long)(id, column));
+        let lines = lines.unwrap_or_else(|| vec!["not measured yet".to_owned()]);
+        ui.label(format!("{}: {}", format::width(*width), lines.join("\n")));
         ui.label("Double-click to give the layer this width");
     }
 

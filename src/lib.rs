@@ -21,6 +21,7 @@
 //! | [`quant`] | the arithmetic of quantization, pure functions on slices |
 //! | [`plan`] | every layer's choice, presets, size and cost |
 //! | [`engine`] | kernels, operators, executor, calibration, evaluation, sensitivity |
+//! | [`export`] | plans as files that runtimes execute, and the check that they do |
 //! | [`jobs`] | background work: progress, cancellation, generations |
 //! | [`session`] | one open document; the only place that changes the plan |
 //! | [`cli`] | headless commands |
@@ -28,7 +29,7 @@
 //!
 //! # Invariants
 //!
-//! **A layer uses those to its left**: model, quant → plan → engine → session → cli, ui; `data` stands
+//! **A layer uses those to its left**: model, quant → plan → engine → export → session → cli, ui; `data` stands
 //! beside model, `jobs` alone. A test keeps the arrows.
 //!
 //! **The graph does not change after loading.** Batch normalisation is folded before anything is shown.
@@ -42,6 +43,7 @@
 pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod export;
 pub mod jobs;
 pub mod model;
 pub mod plan;

@@ -354,12 +354,31 @@ pub struct ExportArguments {
     pub model: PathBuf,
     #[command(flatten)]
     pub plan: PlanOptions,
-    /// Target: plan
+    /// Target: plan (the plan file alone), generic, onnxruntime, openvino, tensorrt, tflite, tflite-dynamic, pytorch
     #[arg(long, value_name = "NAME", default_value = "plan")]
     pub target: String,
     /// Folder that the files go to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Refuse a plan that the target cannot express, instead of changing it
+    #[arg(long)]
+    pub strict: bool,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub force: bool,
+    /// Run the exported model in a real runtime on --data, and compare it with the simulation
+    #[arg(long)]
+    pub verify: bool,
+    /// Python interpreter that has the runtime; absent: one that is found
+    #[arg(long, value_name = "FILE")]
+    pub python: Option<PathBuf>,
+    /// Data for ranges, and to verify with
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }

@@ -56,7 +56,10 @@ impl Classification {
     }
 
     /// Counts a batch of logits `[len, classes]`; other shapes have no classes to count.
-    pub(super) fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// A label that is no class.
+    pub fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
         let Some(classes) = class_count(logits) else {
             return Ok(());
         };
@@ -159,13 +162,11 @@ impl Comparison {
         self.outputs.merge(&other.outputs);
     }
 
-    /// Compares one batch of outputs.
-    pub(super) fn add(
-        &mut self,
-        float: &[Tensor],
-        plan: &[Tensor],
-        len: usize,
-    ) -> Result<(), RunError> {
+    /// Compares one batch of `len` samples' outputs.
+    ///
+    /// # Errors
+    /// Outputs of different shapes.
+    pub fn add(&mut self, float: &[Tensor], plan: &[Tensor], len: usize) -> Result<(), RunError> {
         self.samples += len as u64;
         for (float, plan) in float.iter().zip(plan) {
             self.outputs.merge(&compare(float, plan)?);

@@ -27,6 +27,7 @@ pub use initializer::Initializer;
 pub use layer::{Layer, LayerId, layers};
 pub use load::load;
 pub use onnx::read_onnx;
+pub(crate) use onnx::{OnnxFile, captured_values, node_names, proto as onnx_proto};
 pub use op::{
     Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,
     Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,

@@ -15,6 +15,8 @@ mod pattern;
 )]
 mod plan;
 mod preset;
+mod target;
+mod target_profiles;
 mod widths;
 
 pub use cost::{Cost, LayerCost, cost, layer_cost};
@@ -25,4 +27,8 @@ pub use latency::LATENCY_BASIS;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
+pub use target::{
+    ActivationCodes, BiasStorage, Claim, FittedPlan, GranularityRule, OpRules, Part,
+    QuantizedTensors, TargetChange, TargetProfile, TensorRules, fit,
+};
 pub use widths::Widths;

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod external_data;
+mod file;
 mod names;
 mod ops;
 pub(crate) mod proto;
@@ -24,6 +25,8 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use self::external_data::ExternalData;
+pub(crate) use self::file::OnnxFile;
+pub(crate) use self::names::{captured_values, node_names};
 use self::proto::ModelProto;
 use self::reader::GraphReader;
 use super::error::{LoadError, LoadErrorKind};

@@ -189,13 +189,15 @@ impl PlanOptions {
     /// A glob matches nothing, the preset is unknown, or the plan file does not fit.
     pub fn plan_for(&self, model: &OpenModel) -> Result<Plan, SessionError> {
         let layers = model.layers();
-        let mut plan = match (&self.plan, &self.preset) {
-            (Some(path), _) => read_plan(path, model)?,
-            (None, Some(name)) => {
+        let stored = model.stored_plan.as_ref().filter(|_| !self.is_given());
+        let mut plan = match (&self.plan, &self.preset, stored) {
+            (Some(path), _, _) => read_plan(path, model)?,
+            (None, None, Some(stored)) => stored.clone(),
+            (None, Some(name), _) => {
                 let float = Plan::uniform(layers.len(), Widths::FLOAT);
                 Preset::by_name(name)?.apply(&float)
             }
-            (None, None) => {
+            (None, None, None) => {
                 let eight = Preset::by_name("W8A8")?.widths();
                 let widths = Widths {
                     weight: self.weights.unwrap_or(eight.weight),
@@ -241,6 +243,9 @@ pub struct EvalArguments {
     pub plan: PlanOptions,
     #[command(flatten)]
     pub compute: ComputeOptions,
+    /// Evaluate what a target makes of the plan: generic, onnxruntime, openvino, tensorrt, tflite, tflite-dynamic, pytorch
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
     /// Exit with 1 if the plan's top-1 (0..1) is lower
     #[arg(long, value_name = "SHARE")]
     pub min_top1: Option<f64>,

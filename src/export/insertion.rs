@@ -110,8 +110,9 @@ impl<'a> Insertion<'a> {
         inputs: &[&str],
         nodes: &mut Vec<NodeProto>,
     ) -> String {
-        let output = self.names.fresh(&format!("{base}_{op}_Output"));
-        nodes.push(node(&format!("{base}_{op}"), op, inputs, &[&output]));
+        let name = self.names.fresh(&format!("{base}_{op}"));
+        let output = self.names.fresh(&format!("{name}_Output"));
+        nodes.push(node(&name, op, inputs, &[&output]));
         output
     }
 

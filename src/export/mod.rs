@@ -4,7 +4,9 @@
 //! biases; [`onnx_model`] writes them. [`as_stored`] is the network as the file computes it, for
 //! comparing the two.
 
+mod companions;
 mod error;
+mod import;
 mod insertion;
 mod onnx_nodes;
 mod onnx_qdq;
@@ -15,9 +17,13 @@ mod verify;
 
 use std::path::Path;
 
+pub use companions::{
+    Companion, StoredNetwork, aimet_encodings, companions, layer_table, model_explorer,
+};
 pub use error::ExportError;
+pub use import::{aimet_plan, is_aimet_encodings, stored_plan};
 pub use onnx_qdq::OnnxModel;
-pub use quantized::{IntegerBias, QuantizedLayer, as_stored, quantize_layers};
+pub use quantized::{IntegerBias, QuantizedLayer, as_stored, nudged, quantize_layers};
 pub use verify::{
     Level, LevelResult, OutputDifference, Runtime, Verification, find_interpreter, verify,
 };

@@ -184,8 +184,10 @@ impl<'a> Writer<'a> {
     /// Names that the graph uses, whether the file has them or not.
     fn taken(&self) -> Names {
         let mut names = Names::default();
-        for value in self.graph.values() {
-            names.take(&value.name);
+        let values = self.graph.values().iter().map(|value| &value.name);
+        let nodes = self.graph.nodes().iter().map(|node| &node.name);
+        for name in values.chain(nodes) {
+            names.take(name);
         }
         names
     }
@@ -196,8 +198,11 @@ impl<'a> Writer<'a> {
         for info in proto.input.iter().chain(&proto.output) {
             names.take(&info.name);
         }
-        for name in proto.node.iter().flat_map(|node| &node.output) {
-            names.take(name);
+        for node in &proto.node {
+            names.take(&node.name);
+            for name in &node.output {
+                names.take(name);
+            }
         }
         let (insertion, edits) = self.edits(names);
         let opset = self.graph.metadata().opset.unwrap_or(OPSET);

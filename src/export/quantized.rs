@@ -148,6 +148,30 @@ fn input_quantizer(
     Ok(ranges.quantizer(layer, spec)?)
 }
 
+/// The same layers with every weight scale moved to the next number in `f32`, up and down in turn.
+///
+/// What this changes in a runtime's own outputs is how far two exact computations of one plan can be
+/// apart: a sum that ends next to the middle between two codes is rounded to either.
+pub fn nudged(layers: &[QuantizedLayer]) -> Vec<QuantizedLayer> {
+    let mut moved = layers.to_vec();
+    let grids = moved
+        .iter_mut()
+        .filter_map(|layer| layer.weight.as_mut())
+        .flat_map(|weight| &mut weight.grids);
+    for (index, grid) in grids.enumerate() {
+        let scale = grid.scale();
+        let next = if index % 2 == 0 {
+            scale.next_up()
+        } else {
+            scale.next_down()
+        };
+        if let Ok(changed) = Grid::new(next, grid.zero_point(), grid.q_min(), grid.q_max()) {
+            *grid = changed;
+        }
+    }
+    moved
+}
+
 /// The network with the biases that the target stores, to be run in place of the original.
 ///
 /// Ids of nodes and values stay what they are.

@@ -43,6 +43,14 @@ impl Runtime {
             Self::OpenVino => &[Level::Optimized],
         }
     }
+
+    /// The first of them, which is nearest to what was simulated.
+    fn first_level(self) -> Level {
+        match self {
+            Self::OnnxRuntime => Level::Plain,
+            Self::OpenVino => Level::Optimized,
+        }
+    }
 }
 
 /// Whether the runtime may rewrite the graph.
@@ -111,6 +119,10 @@ pub struct Verification {
     pub simulated: Classification,
     /// Every way of running.
     pub levels: Vec<LevelResult>,
+    /// The runtime against itself with every weight scale moved to the next number in `f32`.
+    ///
+    /// No simulation can be expected to be nearer to the runtime than that.
+    pub own_spread: Comparison,
 }
 
 /// An interpreter that has the runtime: the one that is asked for, else one that is found.
@@ -162,13 +174,22 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
 #[derive(Serialize)]
 struct Job<'a> {
     runtime: Runtime,
-    model: &'a Path,
     inputs: Vec<PathBuf>,
     input: &'a str,
     outputs: Vec<&'a str>,
     folder: &'a Path,
-    levels: Vec<&'static str>,
+    runs: Vec<Run>,
 }
+
+#[derive(Serialize)]
+struct Run {
+    name: &'static str,
+    model: PathBuf,
+    optimize: bool,
+}
+
+/// Name of the run of the nudged model.
+const NUDGED: &str = "nudged";
 
 #[derive(Deserialize)]
 struct Answer {
@@ -185,12 +206,14 @@ struct Simulated {
 
 /// Runs the exported file on evaluation samples, and compares it with the simulation.
 ///
+/// `nudged` is the model with every weight scale moved a little (see [`nudged`](super::nudged)).
 /// `executor` and `prepared` are the network as it is stored. `on_batch` is told how many samples were simulated.
 ///
 /// # Errors
 /// The interpreter or the runtime fails, with its last words; or a sample cannot be run here.
 pub fn verify(
     model: &Path,
+    nudged: &[u8],
     executor: &Executor,
     prepared: &PreparedPlan,
     batches: &Batches,
@@ -200,6 +223,19 @@ pub fn verify(
     let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
     let folder = tempfile::tempdir().map_err(failed)?;
     let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
+    let moved = folder.path().join("nudged.onnx");
+    std::fs::write(&moved, nudged).map_err(failed)?;
+    let model = std::path::absolute(model).map_err(failed)?;
+    let run = |name, model: &PathBuf, level| Run {
+        name,
+        model: model.clone(),
+        optimize: level == Level::Optimized,
+    };
+    let levels = runtime.levels().iter();
+    let mut runs: Vec<Run> = levels
+        .map(|level| run(level.name(), &model, *level))
+        .collect();
+    runs.push(run(NUDGED, &moved, runtime.first_level()));
     let graph = executor.graph();
     let names = |ids: &[crate::model::ValueId]| -> Vec<&str> {
         ids.iter()
@@ -208,12 +244,11 @@ pub fn verify(
     };
     let job = Job {
         runtime,
-        model: &std::path::absolute(model).map_err(failed)?,
         inputs: simulated.iter().map(|batch| batch.input.clone()).collect(),
         input: names(graph.inputs()).first().copied().unwrap_or_default(),
         outputs: names(graph.outputs()),
         folder: folder.path(),
-        levels: runtime.levels().iter().map(|level| level.name()).collect(),
+        runs,
     };
     let version = run_script(python, folder.path(), &job)?;
     let levels: Result<Vec<LevelResult>, ExportError> = runtime
@@ -233,6 +268,7 @@ pub fn verify(
         samples: simulated.iter().map(|batch| batch.len).sum(),
         simulated: accuracy,
         levels: levels?,
+        own_spread: own_spread(runtime.first_level(), &simulated, &job)?,
     })
 }
 
@@ -308,6 +344,36 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
         .map_err(|error| ExportError::Message(format!("the runtime's answer is not JSON: {error}")))
 }
 
+/// The outputs of the runtime in one of its runs.
+fn read_outputs(
+    run: &str,
+    (index, batch): (usize, &Simulated),
+    job: &Job<'_>,
+) -> Result<Vec<Tensor>, ExportError> {
+    (0..job.outputs.len())
+        .zip(&batch.outputs)
+        .map(|(output, expected)| {
+            let name = format!("{run}-{index}-{output}.npy");
+            read_output(&job.folder.join(name), expected)
+        })
+        .collect()
+}
+
+/// How far the runtime is from itself after a nudge.
+fn own_spread(
+    level: Level,
+    simulated: &[Simulated],
+    job: &Job<'_>,
+) -> Result<Comparison, ExportError> {
+    let mut comparison = Comparison::default();
+    for (index, batch) in simulated.iter().enumerate() {
+        let before = read_outputs(level.name(), (index, batch), job)?;
+        let after = read_outputs(NUDGED, (index, batch), job)?;
+        comparison.add(&before, &after, batch.len)?;
+    }
+    Ok(comparison)
+}
+
 fn judge(level: Level, simulated: &[Simulated], job: &Job<'_>) -> Result<LevelResult, ExportError> {
     let mut result = LevelResult {
         level,
@@ -324,14 +390,7 @@ fn judge(level: Level, simulated: &[Simulated], job: &Job<'_>) -> Result<LevelRe
         accuracy: Classification::default(),
     };
     for (index, batch) in simulated.iter().enumerate() {
-        let outputs: Result<Vec<Tensor>, ExportError> = (0..job.outputs.len())
-            .zip(&batch.outputs)
-            .map(|(output, expected)| {
-                let name = format!("{}-{index}-{output}.npy", level.name());
-                read_output(&job.folder.join(name), expected)
-            })
-            .collect();
-        let outputs = outputs?;
+        let outputs = read_outputs(level.name(), (index, batch), job)?;
         for ((difference, expected), found) in
             result.outputs.iter_mut().zip(&batch.outputs).zip(&outputs)
         {

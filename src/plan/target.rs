@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::error::PlanError;
 use super::plan::{LayerPlan, Plan};
 use crate::model::{Layer, LayerId, ValueId};
 use crate::quant::{Granularity, NumberFormat, QuantSpec, Scheme};
@@ -182,10 +183,17 @@ pub struct FittedPlan {
 
 impl TargetProfile {
     /// The profile with this name, upper or lower case.
-    pub fn by_name(name: &str) -> Option<&'static Self> {
+    ///
+    /// # Errors
+    /// [`PlanError::UnknownTarget`] lists the names.
+    pub fn by_name(name: &str) -> Result<&'static Self, PlanError> {
         Self::ALL
             .iter()
             .find(|profile| profile.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| {
+                let names: Vec<&str> = Self::ALL.iter().map(|profile| profile.name).collect();
+                PlanError::UnknownTarget(name.to_owned(), names.join(", "))
+            })
     }
 
     /// The rules of an operator.

@@ -9,9 +9,10 @@ use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use crate::engine::{Executor, Ranges};
 use crate::export::{
-    QuantizedLayer, Runtime, Verification, as_stored, onnx_model, quantize_layers, verify,
+    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, nudged,
+    onnx_model, quantize_layers, verify,
 };
-use crate::plan::{FittedPlan, PlanFile, TargetProfile};
+use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
 /// What to export, and where to.
 #[derive(Clone, Debug)]
@@ -78,10 +79,24 @@ pub fn export_plan(
     let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
     let path = folder.join(format!("{stem}-{}.onnx", profile.name));
     let plan_path = folder.join(format!("{stem}-{}.plan.json", profile.name));
-    let files = vec![path.clone(), plan_path.clone()];
-    check_free(&files, replace)?;
     let plan = &fitted.plan;
     let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
+    let network = StoredNetwork {
+        graph: model.graph(),
+        layers: model.layers(),
+        plan,
+        quantized: &layers,
+    };
+    let beside: Vec<(PathBuf, String)> = companions(profile.name, &network)
+        .into_iter()
+        .map(|one| {
+            let name = format!("{stem}-{}{}", profile.name, one.suffix);
+            (folder.join(name), one.text)
+        })
+        .collect();
+    let mut files = vec![path.clone(), plan_path.clone()];
+    files.extend(beside.iter().map(|(path, _)| path.clone()));
+    check_free(&files, replace)?;
     let origin = format!(
         "target {}, plan {}",
         profile.name,
@@ -103,6 +118,9 @@ pub fn export_plan(
     })?;
     write_atomically(&path, &written.bytes)?;
     write_atomically(&plan_path, plan_file.to_json()?.as_bytes())?;
+    for (path, text) in &beside {
+        write_atomically(path, text.as_bytes())?;
+    }
     Ok(Exported {
         model: path,
         files,
@@ -114,6 +132,46 @@ pub fn export_plan(
     })
 }
 
+/// A model as a target stores it, to be evaluated in place of the original.
+#[derive(Debug)]
+pub struct StoredModel {
+    /// Runs the network with the target's biases.
+    pub executor: Executor,
+    /// Bytes of the file that an export would write.
+    pub size_bytes: u64,
+}
+
+impl StoredModel {
+    /// What a target makes of a plan that it can express.
+    ///
+    /// # Errors
+    /// The network cannot be written for the target.
+    pub fn of(
+        model: &OpenModel,
+        plan: &Plan,
+        ranges: Option<&Ranges>,
+        profile: &TargetProfile,
+    ) -> Result<Self, SessionError> {
+        let (graph, layers) = (model.graph(), model.layers());
+        let quantized = quantize_layers(graph, layers, plan, ranges, profile)?;
+        let origin = origin(plan, profile);
+        let written = onnx_model(&model.path, graph, layers, &quantized, profile, &origin)?;
+        Ok(Self {
+            executor: Executor::new(Arc::new(as_stored(graph, layers, &quantized)?)),
+            size_bytes: written.bytes.len() as u64,
+        })
+    }
+}
+
+/// What the file says of where it comes from.
+fn origin(plan: &Plan, profile: &TargetProfile) -> String {
+    format!(
+        "target {}, plan {}",
+        profile.name,
+        plan.fingerprint().short()
+    )
+}
+
 /// Runs the exported model in a runtime beside its simulation.
 ///
 /// # Errors
@@ -121,7 +179,7 @@ pub fn export_plan(
 pub fn verify_export(
     model: &OpenModel,
     exported: &Exported,
-    fitted: &FittedPlan,
+    (profile, fitted): (&TargetProfile, &FittedPlan),
     ranges: Option<&Ranges>,
     data: &OpenData,
     interpreter: (&Path, Runtime),
@@ -130,8 +188,17 @@ pub fn verify_export(
     let stored = as_stored(model.graph(), model.layers(), &exported.layers)?;
     let executor = Executor::new(Arc::new(stored));
     let prepared = executor.prepare(&fitted.plan, ranges)?;
+    let moved = onnx_model(
+        &model.path,
+        model.graph(),
+        model.layers(),
+        &nudged(&exported.layers),
+        profile,
+        "a copy to compare with",
+    )?;
     Ok(verify(
         &exported.model,
+        &moved.bytes,
         &executor,
         &prepared,
         &data.evaluation,

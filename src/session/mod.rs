@@ -37,7 +37,7 @@ pub use action::{Action, LayerEdit};
 pub use apply::read_plan;
 pub use bundled::{BundledSample, bundled_samples};
 pub use error::SessionError;
-pub use export::{ExportRequest, Exported, check_free, export_plan, verify_export};
+pub use export::{ExportRequest, Exported, StoredModel, check_free, export_plan, verify_export};
 pub use files::write_atomically;
 pub use history::HistoryEntry;
 pub use inspection::{

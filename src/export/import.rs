@@ -166,7 +166,7 @@ pub fn is_aimet_encodings(text: &str) -> bool {
 /// The plan of an AIMET encodings file of version 1.0.0; names are those of tensors.
 ///
 /// # Errors
-/// The text is not such a file, an entry cannot be expressed, or no name is in the model.
+/// The text is not such a file, an entry cannot be expressed, or no weight is in the model.
 pub fn aimet_plan(
     text: &str,
     layers: &[Layer],
@@ -212,13 +212,14 @@ pub fn aimet_plan(
                 range_override: if format.is_float() { None } else { one.range() },
                 ..QuantSpec::activation(format)
             };
-            matched += 1;
         }
         choices.push(choice);
     }
-    if matched == 0 {
+    // Inputs of unlike networks are often called the same, weights are not.
+    if matched == 0 && !encodings.param_encodings.is_empty() {
         return Err(ExportError::Message(
-            "no name of the encodings is a tensor of this model; open the model that they were made for".to_owned(),
+            "no weight of the encodings is in this model; open the model that they were made for"
+                .to_owned(),
         ));
     }
     Ok(Plan::from_layers(choices))

@@ -8,6 +8,8 @@ mod companions;
 mod error;
 mod import;
 mod insertion;
+mod liveness;
+mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
 mod protobuf;

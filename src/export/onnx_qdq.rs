@@ -12,45 +12,24 @@ use prost::bytes::Bytes;
 
 use super::error::ExportError;
 use super::insertion::{Insertion, LayerEdit, Names};
+use super::liveness::{Written, defined_names, live_flags, live_nodes, names_read};
+use super::onnx_message::{
+    graph_field, graph_message, ir_version, metadata, model_field, model_message, node_field,
+    node_fields, opset_import,
+};
 use super::onnx_nodes::{OPSET, nodes_of, type_number};
 use super::protobuf::{Field, fields, message};
 use super::quantized::QuantizedLayer;
 use super::tensors::constant;
 use crate::model::onnx_proto::{
-    DimensionProto, GraphProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, data_type,
+    DimensionProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto, data_type,
 };
 use crate::model::{
-    ElementType, Graph, Layer, NodeId, OnnxFile, Op, Shapes, ValueId, captured_values, fixed_batch,
-    infer_shapes, node_names,
+    ElementType, Graph, Layer, NodeId, OnnxFile, Op, Shapes, ValueId, fixed_batch, infer_shapes,
+    node_names,
 };
 use crate::plan::TargetProfile;
-
-/// Numbers of the fields of `ModelProto`.
-mod model_field {
-    pub(super) const IR_VERSION: u64 = 1;
-    pub(super) const PRODUCER: u64 = 2;
-    pub(super) const PRODUCER_VERSION: u64 = 3;
-    pub(super) const GRAPH: u64 = 7;
-    pub(super) const OPSET_IMPORT: u64 = 8;
-    pub(super) const METADATA: u64 = 14;
-}
-
-/// Numbers of the fields of `GraphProto`.
-mod graph_field {
-    pub(super) const NODE: u64 = 1;
-    pub(super) const NAME: u64 = 2;
-    pub(super) const INITIALIZER: u64 = 5;
-    pub(super) const INPUT: u64 = 11;
-    pub(super) const OUTPUT: u64 = 12;
-    pub(super) const VALUE_INFO: u64 = 13;
-}
-
-/// Numbers of the fields of `NodeProto`.
-mod node_field {
-    pub(super) const INPUT: u64 = 1;
-    pub(super) const OUTPUT: u64 = 2;
-}
 
 /// A message must stay below this many bytes.
 const LARGEST_FILE: usize = (1 << 31) - 1;
@@ -116,31 +95,6 @@ fn check_types(
         }
     }
     Ok(())
-}
-
-/// A node on its way into the file.
-struct Written {
-    field: Field,
-    reads: Vec<String>,
-    writes: Vec<String>,
-    /// Nothing needed it in the original either.
-    kept_anyway: bool,
-}
-
-impl Written {
-    fn new(node: &NodeProto) -> Self {
-        Self::with_field(Field::of_message(graph_field::NODE, node), node)
-    }
-
-    fn with_field(field: Field, node: &NodeProto) -> Self {
-        let captured = captured_values(node).into_iter().map(str::to_owned);
-        Self {
-            field,
-            reads: node.input.iter().cloned().chain(captured).collect(),
-            writes: node.output.clone(),
-            kept_anyway: false,
-        }
-    }
 }
 
 struct Writer<'a> {
@@ -489,70 +443,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The graph of the file with other nodes and constants.
-fn graph_message(
-    file: &mut OnnxFile,
-    proto: &GraphProto,
-    live: Vec<Written>,
-    needed: &BTreeSet<String>,
-    own: &[TensorProto],
-) -> Result<Bytes, ExportError> {
-    let written: BTreeSet<String> = live.iter().flat_map(|node| node.writes.clone()).collect();
-    let was_constant: BTreeSet<&str> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
-    let mut all: Vec<Field> = live.into_iter().map(|node| node.field).collect();
-    // Constants that nodes compute now, because the graph knows them, are not written twice.
-    let own: Vec<&TensorProto> = own
-        .iter()
-        .filter(|tensor| !written.contains(&tensor.name))
-        .collect();
-    let mut tensors = proto.initializer.iter();
-    for field in graph_fields(&file.bytes)? {
-        match field.number {
-            graph_field::NODE => {}
-            graph_field::INITIALIZER => {
-                let Some(tensor) = tensors.next() else {
-                    continue;
-                };
-                if needed.contains(&tensor.name) && !written.contains(&tensor.name) {
-                    all.push(inlined(file, tensor, field)?);
-                }
-            }
-            graph_field::INPUT => {
-                let name = name_of_info(&field)?;
-                if !was_constant.contains(name.as_str()) || needed.contains(&name) {
-                    all.push(field);
-                }
-            }
-            graph_field::VALUE_INFO => {
-                let name = name_of_info(&field)?;
-                if written.contains(&name) {
-                    all.push(field);
-                }
-            }
-            _ => all.push(field),
-        }
-    }
-    for tensor in own {
-        all.push(Field::of_message(graph_field::INITIALIZER, tensor));
-    }
-    Ok(message(&all))
-}
-
-/// A constant of the file with its data in it.
-fn inlined(file: &mut OnnxFile, tensor: &TensorProto, field: Field) -> Result<Field, ExportError> {
-    let data = file
-        .external_bytes(tensor)
-        .map_err(|error| ExportError::node(&tensor.name, error.to_string()))?;
-    let Some(data) = data else { return Ok(field) };
-    let inside = TensorProto {
-        raw_data: Some(data),
-        data_location: 0,
-        external_data: Vec::new(),
-        ..tensor.clone()
-    };
-    Ok(Field::of_message(graph_field::INITIALIZER, &inside))
-}
-
 /// The lowest opset that has every quantizer.
 fn needed_opset(edits: &[LayerEdit], tensors: &[TensorProto]) -> i64 {
     let nodes = edits.iter().flat_map(|edit| &edit.before);
@@ -580,152 +470,4 @@ fn needed_opset(edits: &[LayerEdit], tensors: &[TensorProto]) -> i64 {
         _ => 21,
     });
     by_node.chain(by_type).max().unwrap_or(1)
-}
-
-/// The version of the format that an opset needs.
-fn ir_version(opset: i64) -> i64 {
-    // <https://github.com/onnx/onnx/blob/main/docs/Versioning.md>
-    match opset {
-        ..=10 => 5,
-        11 => 6,
-        12..=14 => 7,
-        15..=18 => 8,
-        19..=20 => 9,
-        _ => 10,
-    }
-}
-
-fn opset_import(version: i64) -> Field {
-    let import = OperatorSetIdProto {
-        domain: String::new(),
-        version,
-    };
-    Field::of_message(model_field::OPSET_IMPORT, &import)
-}
-
-fn metadata(origin: &str) -> Field {
-    let entry = StringStringEntryProto {
-        key: "quantscope".to_owned(),
-        value: origin.to_owned(),
-    };
-    Field::of_message(model_field::METADATA, &entry)
-}
-
-/// The file with another graph.
-fn model_message(
-    file: &OnnxFile,
-    graph: &Bytes,
-    opset: i64,
-    raised: bool,
-    origin: &str,
-) -> Result<Bytes, ExportError> {
-    let ir = file.model.ir_version.max(ir_version(opset));
-    let mut all = vec![Field::of_integer(model_field::IR_VERSION, ir)];
-    for field in fields(&file.bytes)? {
-        match field.number {
-            model_field::IR_VERSION => {}
-            model_field::GRAPH => all.push(Field::of_bytes(model_field::GRAPH, graph.clone())),
-            model_field::OPSET_IMPORT if raised => {
-                let import: OperatorSetIdProto = decoded(&field.content)?;
-                if matches!(import.domain.as_str(), "" | "ai.onnx") {
-                    all.push(opset_import(opset));
-                } else {
-                    all.push(field);
-                }
-            }
-            model_field::METADATA => {
-                let entry: StringStringEntryProto = decoded(&field.content)?;
-                if entry.key != "quantscope" {
-                    all.push(field);
-                }
-            }
-            _ => all.push(field),
-        }
-    }
-    all.push(metadata(origin));
-    Ok(message(&all))
-}
-
-fn decoded<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, ExportError> {
-    M::decode(bytes.clone()).map_err(|_damaged| ExportError::damaged())
-}
-
-fn name_of_info(field: &Field) -> Result<String, ExportError> {
-    decoded::<ValueInfoProto>(&field.content).map(|info| info.name)
-}
-
-/// Fields of the graph of a file.
-fn graph_fields(file: &Bytes) -> Result<Vec<Field>, ExportError> {
-    let all = fields(file)?;
-    let graph = all
-        .iter()
-        .rev()
-        .find(|field| field.number == model_field::GRAPH);
-    graph.map_or_else(|| Ok(Vec::new()), |graph| fields(&graph.content))
-}
-
-/// The nodes of a file as they are stored.
-fn node_fields(file: &Bytes) -> Result<Vec<Field>, ExportError> {
-    let mut all = graph_fields(file)?;
-    all.retain(|field| field.number == graph_field::NODE);
-    Ok(all)
-}
-
-/// Names that the nodes, constants and inputs of a file define.
-fn defined_names(proto: &GraphProto) -> BTreeSet<&str> {
-    let outputs = proto.node.iter().flat_map(|node| &node.output);
-    let constants = proto.initializer.iter().map(|tensor| &tensor.name);
-    let inputs = proto.input.iter().map(|input| &input.name);
-    outputs
-        .chain(constants)
-        .chain(inputs)
-        .map(String::as_str)
-        .collect()
-}
-
-/// Which nodes of a file an output depends on.
-fn live_flags(nodes: &[NodeProto], proto: &GraphProto) -> Vec<bool> {
-    let mut needed: BTreeSet<&str> = proto
-        .output
-        .iter()
-        .map(|output| output.name.as_str())
-        .collect();
-    let mut live = vec![false; nodes.len()];
-    for (node, live) in nodes.iter().zip(&mut live).rev() {
-        *live = node
-            .output
-            .iter()
-            .any(|output| needed.contains(output.as_str()));
-        if *live {
-            needed.extend(node.input.iter().map(String::as_str));
-            needed.extend(captured_values(node));
-        }
-    }
-    live
-}
-
-/// Without the nodes that nothing needs any more.
-fn live_nodes(mut nodes: Vec<Written>, proto: &GraphProto) -> Vec<Written> {
-    let mut needed: BTreeSet<String> = proto
-        .output
-        .iter()
-        .map(|output| output.name.clone())
-        .collect();
-    let mut live = vec![false; nodes.len()];
-    for (node, live) in nodes.iter().zip(&mut live).rev() {
-        *live = node.kept_anyway || node.writes.iter().any(|output| needed.contains(output));
-        if *live {
-            needed.extend(node.reads.iter().cloned());
-        }
-    }
-    let mut live = live.into_iter();
-    nodes.retain(|_| live.next().unwrap_or(true));
-    nodes
-}
-
-/// Everything that nodes and outputs read.
-fn names_read(nodes: &[Written], proto: &GraphProto) -> BTreeSet<String> {
-    let read = nodes.iter().flat_map(|node| node.reads.iter().cloned());
-    let returned = proto.output.iter().map(|output| output.name.clone());
-    read.chain(returned).collect()
 }

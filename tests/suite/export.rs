@@ -467,7 +467,7 @@ fn encodings_carry_the_plan() {
         "--plan",
         encodings,
     ];
-    assert!(refused(&wrong).contains("no name of the encodings"));
+    assert!(refused(&wrong).contains("no weight of the encodings"));
 }
 
 #[test]
@@ -504,5 +504,93 @@ fn openvino_runs_what_is_exported_for_it() {
     }
     for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
         check(&bundled(model), "openvino", W8A8);
+    }
+}
+
+#[test]
+fn tensors_beside_the_model_are_written_into_it() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = bundled("signs-resnet.onnx");
+    let beside = folder.path().join("beside.onnx");
+    let code = "
+import onnx, sys
+onnx.save(onnx.load(sys.argv[1]), sys.argv[2], save_as_external_data=True, location='beside.bin', size_threshold=0)
+";
+    let paths = [&subject.model, &beside].map(|path| path.display().to_string());
+    let output = Command::new(python)
+        .args(["-c", code, &paths[0], &paths[1]])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    subject.model = beside;
+    check(&subject, "onnxruntime", W8A8);
+}
+
+#[test]
+fn onnx_runtimes_own_quantizer_takes_the_overrides() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let subject = bundled("signs-mobilenet.onnx");
+    let plan = ["--preset", "W8A8", "--set", "*blocks.1*=f32/f32"];
+    let report = subject.export("onnxruntime", folder.path(), &plan);
+    let file = |end: &str| -> String {
+        let files = report["files"].as_array().unwrap().iter();
+        let mut files = files.map(|file| file.as_str().unwrap());
+        files.find(|file| file.ends_with(end)).unwrap().to_owned()
+    };
+    let inputs = folder.path().join("inputs.npy").display().to_string();
+    let out = folder.path().join("out.onnx");
+    let code = "
+import numpy as np, sys
+np.save(sys.argv[1], np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32))
+";
+    let made = Command::new(python)
+        .args(["-c", code, &inputs])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let model = subject.model.display().to_string();
+    let arguments = [
+        &file(".requantize.py"),
+        &model,
+        &file(".overrides.json"),
+        &inputs,
+    ];
+    let output = Command::new(python)
+        .args(arguments)
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // The scales are those of the plan, and the float layers are left alone.
+    let exported = quantscope::model::stored_grids(Path::new(&file("-onnxruntime.onnx"))).unwrap();
+    let requantized = quantscope::model::stored_grids(&out).unwrap();
+    let float = |name: &str| name.contains("blocks.1/");
+    for layer in &exported {
+        let other = requantized
+            .iter()
+            .find(|other| other.name == layer.name)
+            .unwrap();
+        let scales = |one: &quantscope::model::StoredLayer| {
+            let of = |grids: &Option<quantscope::model::StoredGrids>| {
+                grids.as_ref().unwrap().scales.clone()
+            };
+            (of(&one.input), of(&one.weight))
+        };
+        assert_eq!(scales(layer), scales(other), "{}", layer.name);
+        assert!(!float(&layer.name));
     }
 }

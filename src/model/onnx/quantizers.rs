@@ -6,7 +6,7 @@
 //!
 //! Definitions: <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use prost::Message as _;
@@ -99,7 +99,7 @@ pub(super) fn without_quantizers(
         return;
     }
     let mut constants = Vec::new();
-    let mut computed = Vec::new();
+    let mut computed = BTreeSet::new();
     let mut passed = Vec::new();
     let mut quantizers = Quantizers::of(graph, content, external);
     for (at, node) in graph.node.iter().enumerate() {
@@ -111,7 +111,7 @@ pub(super) fn without_quantizers(
         };
         if let Some(values) = quantizers.dequantized(node) {
             constants.push(floats(output, values));
-            computed.push(at);
+            computed.insert(at);
         } else if let Some(source) = quantizers.passed_through(node) {
             passed.push((at, source));
         }
@@ -123,16 +123,18 @@ pub(super) fn without_quantizers(
         node.input = vec![source];
         node.attribute.clear();
     }
-    for at in computed.into_iter().rev() {
-        graph.node.remove(at);
-    }
+    let mut at = 0;
+    graph.node.retain(|_| {
+        at += 1;
+        !computed.contains(&(at - 1))
+    });
     graph.initializer.extend(constants);
     drop_codes(graph);
 }
 
 /// Constants of types that nothing but quantizers reads.
 fn drop_codes(graph: &mut GraphProto) {
-    let read: std::collections::BTreeSet<String> = graph
+    let read: BTreeSet<String> = graph
         .node
         .iter()
         .flat_map(|node| node.input.iter().cloned())
@@ -431,4 +433,136 @@ fn decoded(number: i32, raw: &[u8]) -> Option<Vec<i32>> {
             .collect(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::onnx::tests::{WithAttribute as _, floats, graph_mut, model, node, read};
+
+    fn codes(name: &str, dims: &[i64], number: i32, raw: &[u8]) -> TensorProto {
+        TensorProto {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            data_type: number,
+            raw_data: Some(raw.to_vec().into()),
+            ..TensorProto::default()
+        }
+    }
+
+    #[test]
+    fn codes_become_the_floats_that_they_stand_for() {
+        struct Case {
+            number: i32,
+            raw: &'static [u8],
+            scales: (&'static [i64], &'static [f32]),
+            zero_points: Option<&'static [u8]>,
+            axis: i64,
+            block: i64,
+            expected: [f32; 6],
+        }
+        // A tensor [2, 3].
+        for case in [
+            Case {
+                number: data_type::INT8,
+                raw: &[1, 0xFF, 2, 3, 4, 0x80],
+                scales: (&[], &[0.5]),
+                zero_points: None,
+                axis: 1,
+                block: 0,
+                expected: [0.5, -0.5, 1.0, 1.5, 2.0, -64.0],
+            },
+            Case {
+                number: 22,
+                raw: &[0x21, 0xF3, 0x87],
+                scales: (&[2], &[1.0, 10.0]),
+                zero_points: None,
+                axis: 0,
+                block: 0,
+                expected: [1.0, 2.0, 3.0, -10.0, 70.0, -80.0],
+            },
+            Case {
+                number: data_type::UINT8,
+                raw: &[0, 1, 2, 3, 4, 5],
+                scales: (&[3], &[1.0, 2.0, 3.0]),
+                zero_points: Some(&[1, 1, 2]),
+                axis: -1,
+                block: 0,
+                expected: [-1.0, 0.0, 0.0, 2.0, 6.0, 9.0],
+            },
+            Case {
+                number: data_type::INT8,
+                raw: &[1, 1, 1, 1, 1, 1],
+                scales: (&[2, 2], &[1.0, 2.0, 3.0, 4.0]),
+                zero_points: None,
+                axis: 1,
+                block: 2,
+                expected: [1.0, 1.0, 2.0, 3.0, 3.0, 4.0],
+            },
+        ] {
+            let mut inputs = vec!["w_q", "s"];
+            let mut tensors = vec![
+                codes("w_q", &[2, 3], case.number, case.raw),
+                floats("s", case.scales.0, case.scales.1),
+            ];
+            if let Some(raw) = case.zero_points {
+                inputs.push("z");
+                tensors.push(codes("z", case.scales.0, case.number, raw));
+            }
+            let dequantize = node("DequantizeLinear", &inputs, &["w"])
+                .int("axis", case.axis)
+                .int("block_size", case.block);
+            let graph = read(&model(
+                21,
+                vec![dequantize, node("MatMul", &["x", "w"], &["y"])],
+                tensors,
+            ));
+            let graph = graph.unwrap();
+            let weight = graph.node(crate::model::NodeId(0)).input(1).unwrap();
+            let found = graph
+                .initializers()
+                .get(&weight)
+                .unwrap()
+                .to_floats()
+                .unwrap();
+            assert_eq!(found, case.expected, "{}", case.number);
+        }
+    }
+
+    #[test]
+    fn a_pair_between_nodes_is_told_and_taken_out() {
+        let tensors = vec![
+            floats("s", &[], &[0.25]),
+            codes("z", &[], data_type::UINT8, &[7]),
+            floats("w", &[3, 2], &[1.0; 6]),
+        ];
+        let nodes = vec![
+            node("QuantizeLinear", &["x", "s", "z"], &["q"]),
+            node("DequantizeLinear", &["q", "s", "z"], &["d"]),
+            node("MatMul", &["d", "w"], &["y"]),
+        ];
+        let mut proto = model(13, nodes, tensors);
+        graph_mut(&mut proto).node[2].name = "product".to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        std::fs::write(&path, proto.encode_to_vec()).unwrap();
+        let graph = crate::model::load(&path).unwrap();
+        let [product] = graph.nodes() else {
+            panic!("{:?}", graph.nodes());
+        };
+        assert_eq!(product.input(0), Some(graph.inputs()[0]));
+        let stored = stored_grids(&path).unwrap();
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].name, "product");
+        let grids = stored[0].input.as_ref().unwrap();
+        assert_eq!(
+            (grids.bits, grids.signed, grids.codes),
+            (8, false, (0, 255))
+        );
+        assert_eq!(
+            (&grids.scales[..], &grids.zero_points[..]),
+            (&[0.25][..], &[7][..])
+        );
+        assert_eq!(stored[0].weight, None);
+    }
 }

@@ -21,6 +21,7 @@
 //! | [`quant`] | the arithmetic of quantization, pure functions on slices |
 //! | [`plan`] | every layer's choice, presets, size and cost |
 //! | [`engine`] | kernels, operators, executor, calibration, evaluation, sensitivity |
+//! | [`export`] | plans as files that runtimes execute, and the check that they do |
 //! | [`jobs`] | background work: progress, cancellation, generations |
 //! | [`figure`] | what a plot shows, and its writers: SVG, PNG, CSV |
 //! | [`session`] | one open document; the only place that changes the plan |
@@ -29,7 +30,7 @@
 //!
 //! # Invariants
 //!
-//! **A layer uses those to its left**: model, quant → plan → engine → session → cli, ui; `data` stands
+//! **A layer uses those to its left**: model, quant → plan → engine → export → session → cli, ui; `data` stands
 //! beside model, `jobs` and `figure` alone. A test keeps the arrows.
 //!
 //! **The graph does not change after loading.** Batch normalisation is folded before anything is shown.
@@ -43,6 +44,7 @@
 pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod export;
 pub mod figure;
 pub mod jobs;
 pub mod model;

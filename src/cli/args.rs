@@ -253,13 +253,15 @@ impl PlanOptions {
     /// A glob matches nothing, the preset is unknown, or the plan file does not fit.
     pub fn plan_for(&self, model: &OpenModel) -> Result<Plan, SessionError> {
         let layers = model.layers();
-        let mut plan = match (&self.plan, &self.preset) {
-            (Some(path), _) => read_plan(path, model)?,
-            (None, Some(name)) => {
+        let stored = model.stored_plan.as_ref().filter(|_| !self.is_given());
+        let mut plan = match (&self.plan, &self.preset, stored) {
+            (Some(path), _, _) => read_plan(path, model)?,
+            (None, None, Some(stored)) => stored.clone(),
+            (None, Some(name), _) => {
                 let float = Plan::uniform(layers.len(), Widths::FLOAT);
                 Preset::by_name(name)?.apply(&float)
             }
-            (None, None) => {
+            (None, None, None) => {
                 let eight = Preset::by_name("W8A8")?.widths();
                 let widths = Widths {
                     weight: self.weights.unwrap_or(eight.weight),
@@ -306,6 +308,9 @@ pub struct EvalArguments {
     pub plan: PlanOptions,
     #[command(flatten)]
     pub compute: ComputeOptions,
+    /// Evaluate what a target makes of the plan: generic, onnxruntime, openvino, tensorrt, tflite, tflite-dynamic, pytorch
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
     /// Exit with 1 if the plan's top-1 (0..1) is lower
     #[arg(long, value_name = "SHARE")]
     pub min_top1: Option<f64>,
@@ -425,12 +430,31 @@ pub struct ExportArguments {
     pub model: PathBuf,
     #[command(flatten)]
     pub plan: PlanOptions,
-    /// Target: plan
+    /// Target: plan (the plan file alone), generic, onnxruntime, openvino, tensorrt, tflite, tflite-dynamic, pytorch
     #[arg(long, value_name = "NAME", default_value = "plan")]
     pub target: String,
     /// Folder that the files go to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Refuse a plan that the target cannot express, instead of changing it
+    #[arg(long)]
+    pub strict: bool,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub force: bool,
+    /// Run the exported model in a real runtime on --data, and compare it with the simulation
+    #[arg(long)]
+    pub verify: bool,
+    /// Python interpreter that has the runtime; absent: one that is found
+    #[arg(long, value_name = "FILE")]
+    pub python: Option<PathBuf>,
+    /// Data for ranges, and to verify with
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
     #[command(flatten)]
     pub output: OutputOptions,
 }

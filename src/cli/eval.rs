@@ -6,15 +6,16 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::{ComputeOptions, EvalArguments, OutputOptions};
+use super::export::{change_lines, change_reports, refuse_rounding_on_data};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
 use super::tuning::tuned;
 use crate::engine::{Classification, Evaluation, LayerErrors, Ranges, calibrate, evaluate_plan};
 use crate::jobs::CancelToken;
-use crate::plan::{Cost, LayerPlan, Plan, cost, layer_cost};
+use crate::plan::{LayerPlan, Plan, TargetProfile, cost, fit, layer_cost};
 use crate::quant::{Calibrator, NumberFormat, SliceErrors};
-use crate::session::{OpenData, OpenModel, SessionError, Tuned};
+use crate::session::{OpenData, OpenModel, SessionError, StoredModel, Tuned};
 
 #[derive(Serialize)]
 struct Report {
@@ -107,17 +108,37 @@ pub(super) fn thread_pool(options: ComputeOptions) -> Result<rayon::ThreadPool, 
 fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let started = Instant::now();
     let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
-    let plan = arguments.plan.plan_for(&model)?;
+    let mut plan = arguments.plan.plan_for(&model)?;
+    let target = arguments.target.as_deref().map(TargetProfile::by_name);
+    let target = target.transpose()?;
+    if let Some(profile) = target {
+        let fitted = fit(&plan, model.layers(), profile);
+        for line in change_lines(&change_reports(&model, &fitted)) {
+            output::note(&format!("changed for {}: {line}", profile.label));
+        }
+        plan = fitted.plan;
+        refuse_rounding_on_data(&plan)?;
+    }
     let load = started.elapsed().as_secs_f64();
     let data = open_data(&model, arguments)?;
     let before_calibration = Instant::now();
     let tuned = tuned(&model, plan, &data, &arguments.plan, arguments.output)?;
     let calibrate = before_calibration.elapsed().as_secs_f64();
     let plan = &tuned.plan;
+    let stored = target
+        .map(|profile| StoredModel::of(&model, plan, tuned.ranges.as_ref(), profile))
+        .transpose()?;
+    let (executor, prepared) = match &stored {
+        Some(stored) => {
+            let executor = &stored.executor;
+            (executor, executor.prepare(plan, tuned.ranges.as_ref())?)
+        }
+        None => (&*tuned.executor, tuned.prepared.clone()),
+    };
     let mut progress = Progress::new("Evaluating", data.evaluation.len(), arguments.output);
     let evaluation = evaluate_plan(
-        &tuned.executor,
-        &tuned.prepared,
+        executor,
+        &prepared,
         &data.evaluation,
         None,
         usize::MAX,
@@ -135,7 +156,9 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
         kl: evaluation.comparison.kl(),
         sqnr_db: Decibel(evaluation.comparison.sqnr_db()),
         float_size_bytes: cost.float_size_bytes,
-        size_bytes: cost.size_bytes,
+        size_bytes: stored
+            .as_ref()
+            .map_or(cost.size_bytes, |stored| stored.size_bytes),
         average_weight_bits: cost.average_weight_bits,
         average_activation_bits: cost.average_activation_bits,
         macs: cost.macs,
@@ -154,7 +177,7 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     if arguments.output.json {
         output::json(&report)?;
     } else {
-        print(&report, &evaluation, &cost);
+        print(&report, &evaluation);
     }
     Ok(check(arguments, &report))
 }
@@ -177,7 +200,7 @@ pub(super) fn announce(data: &OpenData, options: OutputOptions) {
 }
 
 /// Whether the plan needs ranges.
-fn quantizes_activations(plan: &Plan) -> bool {
+pub(super) fn quantizes_activations(plan: &Plan) -> bool {
     let quantizes = |layer: &LayerPlan| layer.activation.format != NumberFormat::F32;
     plan.layers().iter().any(quantizes)
 }
@@ -273,7 +296,7 @@ fn layer_reports(model: &OpenModel, tuned: &Tuned, evaluation: &Evaluation) -> V
         .collect()
 }
 
-fn print(report: &Report, evaluation: &Evaluation, cost: &Cost) {
+fn print(report: &Report, evaluation: &Evaluation) {
     output::line(&format!(
         "{:<10} {:>9} {:>9} {:>8}",
         "", "top-1", "top-5", "loss"
@@ -308,7 +331,7 @@ fn print(report: &Report, evaluation: &Evaluation, cost: &Cost) {
         "size {} of {} ({:.2} times smaller), average bits W {:.2} A {:.2}, {} BOPs",
         bytes(report.size_bytes),
         bytes(report.float_size_bytes),
-        cost.compression(),
+        report.float_size_bytes as f64 / report.size_bytes.max(1) as f64,
         report.average_weight_bits,
         report.average_activation_bits,
         count(report.bops as f64)

@@ -376,7 +376,10 @@ impl Evaluation {
 }
 
 /// The graph's outputs, without the samples that only filled up a fixed batch.
-pub(super) fn outputs_of(
+///
+/// # Errors
+/// An output was not computed.
+pub fn outputs_of(
     executor: &Executor,
     held: &Activations,
     len: usize,

@@ -65,7 +65,10 @@ impl Classification {
     }
 
     /// Counts a batch of logits `[len, classes]`; other shapes have no classes to count.
-    pub(super) fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// A label that is no class.
+    pub fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
         self.add_rows(logits, labels).map(drop)
     }
 
@@ -184,13 +187,11 @@ impl Comparison {
         self.outputs.merge(&other.outputs);
     }
 
-    /// Compares one batch of outputs.
-    pub(super) fn add(
-        &mut self,
-        float: &[Tensor],
-        plan: &[Tensor],
-        len: usize,
-    ) -> Result<(), RunError> {
+    /// Compares one batch of `len` samples' outputs.
+    ///
+    /// # Errors
+    /// Outputs of different shapes.
+    pub fn add(&mut self, float: &[Tensor], plan: &[Tensor], len: usize) -> Result<(), RunError> {
         self.add_rows(float, plan, len).map(drop)
     }
 

@@ -34,6 +34,7 @@ pub use batches::{Batch, Batches};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
 pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
+    outputs_of,
 };
 pub use executor::{
     Arithmetic, Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap,

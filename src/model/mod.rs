@@ -26,7 +26,8 @@ pub use graph::{
 pub use initializer::Initializer;
 pub use layer::{Layer, LayerId, layers};
 pub use load::load;
-pub use onnx::read_onnx;
+pub(crate) use onnx::{OnnxFile, captured_values, node_names, proto as onnx_proto};
+pub use onnx::{StoredGrids, StoredLayer, read_onnx, stored_grids};
 pub use op::{
     Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,
     Reduction, Resize, ResizeMode, Scalar, Unary, Variadic,

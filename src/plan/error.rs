@@ -35,6 +35,9 @@ pub enum PlanError {
     /// A preset name is not known.
     #[error("unknown preset {0:?}; expected one of {1}")]
     UnknownPreset(String, String),
+    /// A target name is not known.
+    #[error("unknown target {0:?}; expected one of {1}")]
+    UnknownTarget(String, String),
     /// The plan file is not JSON of the expected form.
     #[error("not a plan file: {0}; expected JSON as written by `quantscope export --target plan`")]
     Malformed(String),

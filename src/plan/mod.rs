@@ -16,6 +16,8 @@ mod pattern;
 mod plan;
 mod preset;
 mod rounding;
+mod target;
+mod target_profiles;
 mod widths;
 
 pub use cost::{Cost, LayerCost, cost, layer_cost};
@@ -26,4 +28,8 @@ pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
 pub use rounding::{Corrections, Rounding};
+pub use target::{
+    ActivationCodes, BiasStorage, Claim, FittedPlan, GranularityRule, OpRules, Part,
+    QuantizedTensors, TargetChange, TargetProfile, TensorRules, fit,
+};
 pub use widths::Widths;

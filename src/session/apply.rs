@@ -12,6 +12,7 @@ use super::pictures::PictureSize;
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
 use super::session::{FileDone, Session};
 use super::work;
+use crate::export::{aimet_plan, is_aimet_encodings};
 use crate::model::LayerId;
 use crate::plan::{LayerPlan, Plan, PlanFile};
 
@@ -290,6 +291,15 @@ impl LayerEdit {
 /// The file cannot be read, is no plan, or was made for another model.
 pub fn read_plan(path: &Path, model: &super::OpenModel) -> Result<Plan, SessionError> {
     let text = read_text(path)?;
+    if is_aimet_encodings(&text) {
+        let names = |id| model.graph().value(id).name.clone();
+        return aimet_plan(&text, model.layers(), &names).map_err(|error| {
+            SessionError::Malformed {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            }
+        });
+    }
     PlanFile::from_json(&text)
         .and_then(|file| file.plan_for(model.layers(), &model.identity()))
         .map_err(|error| SessionError::Malformed {

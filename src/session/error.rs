@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::DataError;
 use crate::engine::RunError;
+use crate::export::ExportError;
 use crate::model::LoadError;
 use crate::plan::PlanError;
 
@@ -23,6 +24,9 @@ pub enum SessionError {
     /// The plan does not fit or cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The plan cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A file cannot be written.
     #[error("cannot write the file: {source}; choose a folder that exists and that you may write to\nFile: {}", path.display())]
     Write {

@@ -7,6 +7,7 @@ mod action;
 mod apply;
 mod bundled;
 mod error;
+mod export;
 mod figures;
 mod files;
 mod forecast;
@@ -41,6 +42,7 @@ pub use action::{Action, LayerEdit};
 pub use apply::read_plan;
 pub use bundled::{BundledSample, bundled_samples};
 pub use error::SessionError;
+pub use export::{ExportRequest, Exported, StoredModel, check_free, export_plan, verify_export};
 pub use files::write_atomically;
 pub use history::HistoryEntry;
 pub use inspection::{

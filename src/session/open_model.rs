@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use crate::engine::{Arithmetic, Executor};
-use crate::model::{self, CoverageRow, Graph, Layer};
-use crate::plan::{Fingerprint, PlanModel};
+use crate::export::stored_plan;
+use crate::model::{self, CoverageRow, Graph, Layer, ModelFormat};
+use crate::plan::{Fingerprint, Plan, PlanModel};
 
 /// A loaded network with its layers and its coverage.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct OpenModel {
     pub coverage: Vec<CoverageRow>,
     /// Float parameters that belong to no layer.
     pub other_parameters: u64,
+    /// The plan that the file's own quantizers amount to, if it has any.
+    pub stored_plan: Option<Plan>,
 }
 
 impl OpenModel {
@@ -52,6 +55,10 @@ impl OpenModel {
             path: path.to_owned(),
             coverage: model::coverage(&graph, executor.layers()),
             other_parameters: other_parameters(&graph, executor.layers()),
+            stored_plan: match graph.metadata().format {
+                ModelFormat::Onnx => stored_plan(path, executor.layers())?,
+                ModelFormat::SafeTensors | ModelFormat::Pth => None,
+            },
             executor,
         })
     }

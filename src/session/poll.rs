@@ -72,6 +72,7 @@ impl Session {
         // The plan that a newcomer sees first: 8 bits everywhere.
         let plan =
             Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
+        let plan = model.stored_plan.clone().unwrap_or(plan);
         self.close_data();
         self.sweeps = SweepStore::default();
         self.forget_scores();

@@ -12,6 +12,7 @@ mod bad_files;
 mod bench_command;
 mod cancelling;
 mod common;
+mod export;
 mod figures;
 mod first_minutes;
 mod frame;

@@ -2,16 +2,19 @@
 //!
 //! Older forms of an operator are brought to that of the newest opset (see [`Op`](crate::model::Op)). An operator or
 //! attribute that cannot be expressed becomes [`Op::Unsupported`](crate::model::Op::Unsupported) with the reason, so that the rest
-//! of the model can still be looked at. Nothing here rewrites the network.
+//! of the model can still be looked at. Nothing here rewrites the network, except that quantizers are
+//! taken out of it: a plan says what they do.
 //!
 //! Names are those of the file. A node without a name is named after its first output, and a name
 //! that was already given to an earlier node gets the suffix `_1`, `_2`, ….
 
 mod attributes;
 mod external_data;
+mod file;
 mod names;
 mod ops;
 pub(crate) mod proto;
+mod quantizers;
 mod reader;
 mod tensor;
 #[cfg(test)]
@@ -24,7 +27,10 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use self::external_data::ExternalData;
+pub(crate) use self::file::OnnxFile;
+pub(crate) use self::names::{captured_values, node_names};
 use self::proto::ModelProto;
+pub use self::quantizers::{StoredGrids, StoredLayer, stored_grids};
 use self::reader::GraphReader;
 use super::error::{LoadError, LoadErrorKind};
 use super::file_content::FileContent;
@@ -72,6 +78,7 @@ fn read_content(content: &FileContent, path: &Path) -> Result<Graph, LoadError> 
         LoadError::new(path, malformed(reason))
     })?;
     let mut external = ExternalData::in_folder(folder_of(path));
+    quantizers::without_quantizers(&mut graph, content, &mut external);
     let tensors = std::mem::take(&mut graph.initializer);
     let opset_read = opset.min(NEWEST_OPSET);
     let reader = GraphReader::new(&model, &graph, opset_read, content, &mut external);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::proto::{GraphProto, NodeProto};
 
 /// A distinct name for every node.
-pub(super) fn node_names(nodes: &[NodeProto]) -> Vec<String> {
+pub(crate) fn node_names(nodes: &[NodeProto]) -> Vec<String> {
     let wanted: Vec<&str> = nodes.iter().map(wanted_name).collect();
     let reserved: BTreeSet<&str> = wanted.iter().copied().collect();
     let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -56,7 +56,7 @@ pub(super) fn used_values(graph: &GraphProto) -> BTreeSet<&str> {
 }
 
 /// What the subgraphs of a node read, including names that they define themselves.
-pub(super) fn captured_values(node: &NodeProto) -> Vec<&str> {
+pub(crate) fn captured_values(node: &NodeProto) -> Vec<&str> {
     let subgraphs = node
         .attribute
         .iter()

@@ -1,0 +1,42 @@
+//! Why a plan cannot be exported.
+
+use crate::engine::RunError;
+use crate::model::LoadError;
+
+/// Why a plan cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The model file cannot be read again.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A weight cannot be quantized.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A layer or node cannot be written.
+    #[error("{node:?}: {reason}")]
+    Node {
+        /// Name of the node.
+        node: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Message(String),
+}
+
+impl ExportError {
+    pub(super) fn node(node: &str, reason: impl Into<String>) -> Self {
+        Self::Node {
+            node: node.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn damaged() -> Self {
+        Self::Message(
+            "the model file is damaged or cut off; download or export it again".to_owned(),
+        )
+    }
+}

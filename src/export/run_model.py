@@ -1,0 +1,65 @@
+"""Runs an ONNX file on inputs in .npy files and writes every output as .npy.
+
+Called by `quantscope export --verify` with a JSON file:
+{"runtime": "onnxruntime" | "openvino", "inputs": [file…], "input", "outputs": [name…], "folder",
+ "runs": [{"name", "model", "optimize"}…]}
+Writes NAME-BATCH-OUTPUT.npy for each run and prints one line of JSON.
+"""
+
+import json
+import sys
+
+import numpy as np
+
+
+def onnxruntime_runner(job, work):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not work["optimize"]:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(work["model"], options, providers=["CPUExecutionProvider"])
+    return lambda array: session.run(job["outputs"], {job["input"]: array})
+
+
+def openvino_runner(job, work):
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(work["model"]), "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(array):
+        request.infer({job["input"]: array})
+        return [request.get_tensor(name).data.copy() for name in job["outputs"]]
+
+    return run
+
+
+def version(runtime):
+    if runtime == "openvino":
+        import openvino
+
+        return openvino.__version__
+    import onnxruntime
+
+    return onnxruntime.__version__
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        job = json.load(file)
+    make = openvino_runner if job["runtime"] == "openvino" else onnxruntime_runner
+    for work in job["runs"]:
+        run = make(job, work)
+        for batch, path in enumerate(job["inputs"]):
+            outputs = run(np.load(path))
+            for index, output in enumerate(outputs):
+                name = f"{job['folder']}/{work['name']}-{batch}-{index}.npy"
+                np.save(name, np.ascontiguousarray(output, dtype=np.float32))
+    print(json.dumps({"version": version(job["runtime"])}))
+
+
+main()

@@ -1,0 +1,350 @@
+//! The profiles of the runtimes that plans are exported to.
+
+use super::target::{
+    ActivationCodes, BiasStorage, Claim, GranularityRule, OpRules, QuantizedTensors, TargetProfile,
+    TensorRules,
+};
+use crate::quant::{NumberFormat, Scheme};
+
+use GranularityRule::{PerChannel, PerGroup, PerTensor};
+use NumberFormat::{BF16, F16, F32};
+use Scheme::{Asymmetric, Symmetric};
+
+/// All integer widths.
+const ANY: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
+/// An activation with one grid of either scheme.
+const ANY_ACTIVATION: TensorRules = TensorRules {
+    floats: &[F32, F16, BF16],
+    schemes: &[Asymmetric, Symmetric],
+    granularities: &[PerTensor],
+    wide_is_symmetric: false,
+};
+
+/// A weight with any grids.
+const ANY_WEIGHT: TensorRules = TensorRules {
+    floats: &[F32, F16, BF16],
+    schemes: &[Symmetric, Asymmetric],
+    granularities: &[PerChannel, PerTensor, PerGroup],
+    wide_is_symmetric: false,
+};
+
+/// Everything that ONNX can say.
+const ONNX: OpRules = OpRules {
+    ops: &[],
+    activation_widths: ANY,
+    weight_widths: ANY,
+    weight_only_widths: ANY,
+    float_weight_beside_integers: true,
+    weight: ANY_WEIGHT,
+    activation: ANY_ACTIVATION,
+};
+
+const ONNX_SPEC: &str = "https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html";
+const ORT_DOC: &str =
+    "https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html";
+const TENSORRT_DOC: &str = "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-with-quantized-types.html";
+const OPENVINO_DOC: &str = "https://docs.openvino.ai/2024/documentation/openvino-ir-format/intermediate-representation-int8-inference.html";
+const LITERT_DOC: &str = "https://developers.google.com/edge/litert/quantization/quantization_spec";
+const TORCHAO_DOC: &str = "https://docs.pytorch.org/ao/stable/api_reference/generated/torchao.quantization.Int8WeightOnlyConfig.html";
+const PT2E_DOC: &str =
+    "https://docs.pytorch.org/ao/main/tutorials_source/pt2e_quant_x86_inductor.html";
+
+const NARROW_WIDTHS: Claim = Claim {
+    text: "Types are of 4, 8 and 16 bits; other widths are stored in the next larger one, and the narrower grid is kept by the codes of weights and by a Clip before the quantizer of an input",
+    source: ONNX_SPEC,
+};
+
+impl TargetProfile {
+    /// All profiles in the order of the menu.
+    pub const ALL: [Self; 7] = [
+        GENERIC,
+        ONNX_RUNTIME,
+        OPENVINO,
+        TENSORRT,
+        TFLITE,
+        TFLITE_DYNAMIC,
+        PYTORCH,
+    ];
+}
+
+const GENERIC: TargetProfile = TargetProfile {
+    name: "generic",
+    label: "Generic ONNX",
+    description: "ONNX with QuantizeLinear and DequantizeLinear, as it is computed here; any runtime that follows the specification",
+    rules: &[ONNX],
+    own_grid_per_reader: true,
+    bias: BiasStorage::Float,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Unsigned,
+    packs_4_bits: true,
+    fused_after_layer: &[],
+    claims: &[
+        NARROW_WIDTHS,
+        Claim {
+            text: "Types of 4 and 16 bits and grids per group need opset 21",
+            source: ONNX_SPEC,
+        },
+    ],
+};
+
+const ONNX_RUNTIME: TargetProfile = TargetProfile {
+    name: "onnxruntime",
+    label: "ONNX Runtime",
+    description: "QDQ model for the CPU provider",
+    rules: &[ONNX],
+    own_grid_per_reader: true,
+    bias: BiasStorage::Int32,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Unsigned,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip"],
+    claims: &[
+        NARROW_WIDTHS,
+        Claim {
+            text: "Integer kernels take 8-bit weights and inputs with an int32 bias; every other width is dequantized and computed in float",
+            source: ORT_DOC,
+        },
+        Claim {
+            text: "Weights of 4 bits have integer kernels in MatMul only (MatMulNBits)",
+            source: ORT_DOC,
+        },
+    ],
+};
+
+const OPENVINO: TargetProfile = TargetProfile {
+    name: "openvino",
+    label: "OpenVINO",
+    description: "QDQ model that the ONNX reader turns into 8-bit kernels",
+    rules: &[OpRules {
+        ops: &[],
+        activation_widths: &[8],
+        weight_widths: &[8],
+        weight_only_widths: &[4, 8],
+        float_weight_beside_integers: true,
+        weight: TensorRules {
+            floats: &[F32, F16, BF16],
+            schemes: &[Symmetric],
+            granularities: &[PerChannel, PerTensor],
+            wide_is_symmetric: false,
+        },
+        activation: TensorRules {
+            floats: &[F32, F16, BF16],
+            schemes: &[Asymmetric, Symmetric],
+            granularities: &[PerTensor],
+            wide_is_symmetric: false,
+        },
+    }],
+    own_grid_per_reader: false,
+    bias: BiasStorage::Float,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Unsigned,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip", "Add"],
+    claims: &[
+        Claim {
+            text: "A layer runs on 8 bits where both weight and input are quantized, with 255 or 256 levels",
+            source: OPENVINO_DOC,
+        },
+        Claim {
+            text: "Weights of 4 bits are compression only: they are expanded beside a float input",
+            source: "https://docs.openvino.ai/2024/openvino-workflow/model-optimization-guide/weight-compression.html",
+        },
+    ],
+};
+
+const TENSORRT: TargetProfile = TargetProfile {
+    name: "tensorrt",
+    label: "TensorRT",
+    description: "Explicit QDQ model for strongly typed networks",
+    rules: &[
+        OpRules {
+            ops: &["Gemm", "MatMul"],
+            weight_only_widths: &[4],
+            weight: TensorRules {
+                floats: &[F16, BF16, F32],
+                schemes: &[Symmetric],
+                granularities: &[PerChannel, PerTensor, PerGroup],
+                wide_is_symmetric: false,
+            },
+            ..TENSORRT_CONV
+        },
+        TENSORRT_CONV,
+    ],
+    own_grid_per_reader: false,
+    bias: BiasStorage::Float,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Signed,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip", "Add"],
+    claims: &[
+        Claim {
+            text: "All grids are symmetric, scale = max|x| / 127, and a zero point other than 0 is refused",
+            source: TENSORRT_DOC,
+        },
+        Claim {
+            text: "Integers are int8 for weights with inputs, and int4 for weights alone; int16 is not a type",
+            source: TENSORRT_DOC,
+        },
+        Claim {
+            text: "Inputs have one scale; weights of convolutions have one for each output channel, those of matrix products may have blocks",
+            source: TENSORRT_DOC,
+        },
+    ],
+};
+
+const TENSORRT_CONV: OpRules = OpRules {
+    ops: &[],
+    activation_widths: &[8],
+    weight_widths: &[8],
+    weight_only_widths: &[],
+    float_weight_beside_integers: false,
+    weight: TensorRules {
+        floats: &[F16, BF16, F32],
+        schemes: &[Symmetric],
+        granularities: &[PerChannel, PerTensor],
+        wide_is_symmetric: false,
+    },
+    activation: TensorRules {
+        floats: &[F16, BF16, F32],
+        schemes: &[Symmetric],
+        granularities: &[PerTensor],
+        wide_is_symmetric: false,
+    },
+};
+
+const TFLITE: TargetProfile = TargetProfile {
+    name: "tflite",
+    label: "TFLite integer-only",
+    description: "Everything in integers: int8, or int16 activations with int8 weights",
+    rules: &[OpRules {
+        ops: &[],
+        activation_widths: &[8, 16],
+        weight_widths: &[8],
+        weight_only_widths: &[],
+        float_weight_beside_integers: false,
+        weight: TensorRules {
+            floats: &[],
+            schemes: &[Symmetric],
+            granularities: &[PerChannel, PerTensor],
+            wide_is_symmetric: false,
+        },
+        activation: TensorRules {
+            floats: &[],
+            schemes: &[Asymmetric, Symmetric],
+            granularities: &[PerTensor],
+            wide_is_symmetric: true,
+        },
+    }],
+    own_grid_per_reader: false,
+    bias: BiasStorage::Int32,
+    tensors: QuantizedTensors::EveryEdge,
+    activation_codes: ActivationCodes::Signed,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip"],
+    claims: &[
+        Claim {
+            text: "Weights are symmetric in −127..127 with zero point 0, per channel in convolutions",
+            source: LITERT_DOC,
+        },
+        Claim {
+            text: "Activations are asymmetric int8 with one grid; int16 ones are symmetric",
+            source: LITERT_DOC,
+        },
+        Claim {
+            text: "The bias is int32 with scale s_x · s_w and zero point 0",
+            source: LITERT_DOC,
+        },
+    ],
+};
+
+const TFLITE_DYNAMIC: TargetProfile = TargetProfile {
+    name: "tflite-dynamic",
+    label: "TFLite dynamic-range",
+    description: "8-bit weights; activations are float in the file and quantized by the runtime",
+    rules: &[OpRules {
+        ops: &["Conv", "ConvTranspose", "Gemm", "MatMul"],
+        activation_widths: &[],
+        weight_widths: &[],
+        weight_only_widths: &[8],
+        float_weight_beside_integers: false,
+        weight: TensorRules {
+            floats: &[F32],
+            schemes: &[Symmetric],
+            granularities: &[PerChannel, PerTensor],
+            wide_is_symmetric: false,
+        },
+        activation: TensorRules {
+            floats: &[F32],
+            schemes: &[Asymmetric],
+            granularities: &[PerTensor],
+            wide_is_symmetric: false,
+        },
+    }],
+    own_grid_per_reader: true,
+    bias: BiasStorage::Float,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Signed,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip"],
+    claims: &[Claim {
+        text: "Only weights are integers in the file; kernels quantize activations while they run",
+        source: "https://developers.google.com/edge/litert/conversion/tensorflow/quantization/post_training_quant",
+    }],
+};
+
+const PYTORCH: TargetProfile = TargetProfile {
+    name: "pytorch",
+    label: "PyTorch",
+    description: "PT2E with the x86 quantizer for 8 bits, torchao for weights alone",
+    rules: &[
+        OpRules {
+            ops: &["Gemm", "MatMul"],
+            weight_only_widths: &[4, 8],
+            weight: TensorRules {
+                floats: &[F32, F16, BF16],
+                schemes: &[Symmetric],
+                granularities: &[PerChannel, PerTensor, PerGroup],
+                wide_is_symmetric: false,
+            },
+            ..PYTORCH_CONV
+        },
+        PYTORCH_CONV,
+    ],
+    own_grid_per_reader: false,
+    bias: BiasStorage::Float,
+    tensors: QuantizedTensors::LayerInputs,
+    activation_codes: ActivationCodes::Unsigned,
+    packs_4_bits: true,
+    fused_after_layer: &["Relu", "Clip", "Add"],
+    claims: &[
+        Claim {
+            text: "The x86 quantizer has uint8 activations with one grid and int8 weights with one scale per output channel",
+            source: PT2E_DOC,
+        },
+        Claim {
+            text: "Weight-only types of torchao are for linear layers: int8 per channel, int4 per group",
+            source: TORCHAO_DOC,
+        },
+    ],
+};
+
+const PYTORCH_CONV: OpRules = OpRules {
+    ops: &[],
+    activation_widths: &[8],
+    weight_widths: &[8],
+    weight_only_widths: &[],
+    float_weight_beside_integers: false,
+    weight: TensorRules {
+        floats: &[F32, F16, BF16],
+        schemes: &[Symmetric],
+        granularities: &[PerChannel, PerTensor],
+        wide_is_symmetric: false,
+    },
+    activation: TensorRules {
+        floats: &[F32, F16, BF16],
+        schemes: &[Asymmetric, Symmetric],
+        granularities: &[PerTensor],
+        wide_is_symmetric: false,
+    },
+};

@@ -1,0 +1,596 @@
+//! Exported models, checked by the runtime that they are for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::common::{quantscope, root, sample, shared};
+
+/// A Python interpreter with ONNX Runtime, if there is one; says so where there is none.
+fn python() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let named = std::env::var_os("QUANTSCOPE_PYTHON").map(PathBuf::from);
+        let on_path = ["python3", "python"].map(PathBuf::from);
+        named.into_iter().chain(on_path).find(|python| {
+            let output = Command::new(python)
+                .args(["-c", "import onnxruntime, onnx, numpy"])
+                .output();
+            output.is_ok_and(|output| output.status.success())
+        })
+    });
+    if found.is_none() {
+        println!(
+            "skipped: no Python interpreter with onnxruntime, onnx and numpy; name one in QUANTSCOPE_PYTHON"
+        );
+    }
+    found.as_deref()
+}
+
+/// A model with its data.
+struct Subject {
+    model: PathBuf,
+    options: Vec<String>,
+}
+
+fn bundled(model: &str) -> Subject {
+    let data = |part: &str| sample("signs").join(part).display().to_string();
+    let options = ["--data", &data("eval"), "--calib", &data("calib")];
+    Subject {
+        model: sample(model),
+        options: options.map(str::to_owned).to_vec(),
+    }
+}
+
+/// A real model, if it is there, with options in which `@` stands for the folder of the data.
+fn real(model: &str, options: &str) -> Option<Subject> {
+    let folder = shared("data")?;
+    let at = format!("{}/", folder.display());
+    Some(Subject {
+        model: folder.join("models").join(model),
+        options: options
+            .split_whitespace()
+            .map(|option| option.replace('@', &at))
+            .collect(),
+    })
+}
+
+impl Subject {
+    /// Exports to a folder and gives the report.
+    #[track_caller]
+    fn export(&self, target: &str, folder: &Path, more: &[&str]) -> Value {
+        let model = self.model.display().to_string();
+        let folder = folder.display().to_string();
+        let mut arguments = vec!["export", &model, "--target", target, "--out", &folder];
+        arguments.extend(["--json", "--quiet"]);
+        arguments.extend(self.options.iter().map(String::as_str));
+        arguments.extend(more);
+        let (code, text, error) = quantscope(&arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {error}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(if *value == "inf" {
+        f64::INFINITY
+    } else {
+        f64::NAN
+    })
+}
+
+/// The ONNX checker, with shape inference, takes the exported file.
+#[track_caller]
+fn check_file(python: &Path, report: &Value) {
+    let file = report["files"][0].as_str().unwrap();
+    let code = "import onnx, sys; onnx.checker.check_model(sys.argv[1], full_check=True)";
+    let output = Command::new(python)
+        .args(["-c", code, file])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{file}: {error}");
+    let length = std::fs::metadata(file).unwrap().len();
+    assert_eq!(report["size_bytes"].as_u64(), Some(length));
+}
+
+/// Exports, runs, and holds the runtime's outputs against the simulated ones.
+///
+/// Codes next to a tie are rounded to either side by two exact computations, and one such code changes
+/// later ones. So outputs agree within 1e-3, or else as well as the runtime does with itself after the
+/// smallest change of its scales (3 dB of tolerance, for which codes flip is chance).
+#[track_caller]
+fn check(subject: &Subject, target: &str, plan: &[&str]) {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let interpreter = python.display().to_string();
+    let mut more = vec!["--verify", "--python", &interpreter];
+    more.extend(plan);
+    let report = subject.export(target, folder.path(), &more);
+    check_file(python, &report);
+    let name = format!("{} {target} {plan:?}", subject.model.display());
+    let verification = &report["verification"];
+    let spread = number(&verification["own_spread_sqnr_db"]);
+    let simulated = verification["simulated_top1"].as_f64();
+    for level in verification["levels"].as_array().unwrap() {
+        if let (Some(top1), Some(simulated)) = (level["top1"].as_f64(), simulated) {
+            assert!(
+                (top1 - simulated).abs() <= 0.003,
+                "{name}: {top1} {simulated}"
+            );
+        }
+        if let Some(agreement) = level["agreement"].as_f64() {
+            assert!(agreement >= 0.995, "{name}: agreement {agreement}");
+        }
+        let as_written = level["level"] == "plain";
+        let least = f64::min(60.0, spread - 3.0);
+        let sqnr = number(&level["sqnr_db"]);
+        assert!(
+            !as_written || sqnr >= least,
+            "{name}: {sqnr} dB, own spread {spread} dB"
+        );
+    }
+    println!("{name}: {}", report["verification"]);
+}
+
+const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
+const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
+const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];
+
+#[test]
+fn bundled_models_run_in_onnx_runtime_as_they_are_simulated() {
+    for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
+            check(&bundled(model), "onnxruntime", plan);
+        }
+    }
+}
+
+#[test]
+fn checkpoints_get_a_graph() {
+    check(&bundled("signs-resnet.safetensors"), "generic", W8A8);
+    check(
+        &bundled("signs-mobilenet.safetensors"),
+        "onnxruntime",
+        MIXED_8_4,
+    );
+}
+
+#[test]
+fn real_models_run_in_onnx_runtime_as_they_are_simulated() {
+    let resnet = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
+    for (model, options) in [
+        ("resnet20-cifar10.onnx", resnet),
+        (
+            "vit-mnist.onnx",
+            "--data @mnist/test --limit 400 --preprocess mean=.1307;std=.3081;channels=gray",
+        ),
+        ("dscnn-kws.onnx", "--data @kws"),
+        (
+            "wnet-drive.onnx",
+            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
+        ),
+    ] {
+        let Some(subject) = real(model, options) else {
+            return;
+        };
+        for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
+            check(&subject, "onnxruntime", plan);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_an_old_opset_is_written_in_a_new_one() {
+    let options =
+        "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr";
+    let Some(subject) = real("yolox-nano-coco.onnx", options) else {
+        return;
+    };
+    check(&subject, "onnxruntime", MIXED_16_8);
+}
+
+#[test]
+fn every_format_of_a_weight_is_stored_exactly() {
+    let formats = [
+        "1", "2", "3", "4", "5", "6", "7", "8", "9", "12", "16", "f16", "bf16",
+    ];
+    let names = [
+        "*conv1*",
+        "*blocks.0/depth*",
+        "*blocks.0/point*",
+        "*blocks.1/depth*",
+        "*blocks.1/point*",
+        "*blocks.2/depth*",
+        "*blocks.2/point*",
+        "*blocks.3/depth*",
+        "*blocks.3/point*",
+        "*blocks.4/depth*",
+        "*blocks.4/point*",
+        "*blocks.5/depth*",
+        "*blocks.5/point*",
+    ];
+    let assignments: Vec<String> = names
+        .iter()
+        .zip(formats)
+        .map(|(name, format)| format!("{name}={format}/f32"))
+        .collect();
+    for grids in [
+        ["symmetric", "per-channel"],
+        ["asymmetric", "per-channel"],
+        ["symmetric", "per-tensor"],
+        ["asymmetric", "per-group:20"],
+    ] {
+        let mut plan = vec!["--weights", "4", "--activations", "f32", "--limit", "40"];
+        plan.extend(["--scheme", grids[0], "--granularity", grids[1]]);
+        for assignment in &assignments {
+            plan.extend(["--set", assignment]);
+        }
+        check(&bundled("signs-mobilenet.onnx"), "generic", &plan);
+    }
+    let Some(subject) = real(
+        "wnet-drive.onnx",
+        "--data @drive --limit 1 --preprocess unit",
+    ) else {
+        return;
+    };
+    let groups = [
+        "--weights",
+        "4",
+        "--activations",
+        "f32",
+        "--granularity",
+        "per-group:16",
+    ];
+    check(&subject, "generic", &groups);
+}
+
+#[test]
+fn every_format_of_an_input_is_stored_exactly() {
+    let mut plan = vec!["--weights", "f32", "--activations", "f32", "--limit", "40"];
+    let formats = ["7", "8", "9", "12", "16", "f16", "bf16"];
+    let assignments: Vec<String> = (0..7)
+        .zip(formats)
+        .map(|(block, format)| format!("*blocks.{block}/*=f32/{format}"))
+        .collect();
+    for assignment in &assignments {
+        plan.extend(["--set", assignment]);
+    }
+    check(&bundled("signs-mobilenet.onnx"), "generic", &plan);
+}
+
+#[test]
+fn the_file_keeps_names_and_metadata() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let report = bundled("signs-resnet.onnx").export("onnxruntime", folder.path(), W8A8);
+    let code = "
+import onnx, sys
+old, new = onnx.load(sys.argv[1]), onnx.load(sys.argv[2])
+kept = {node.name: node for node in new.graph.node}
+assert all(node.name in kept for node in old.graph.node), 'nodes'
+for node in old.graph.node:
+    assert list(node.attribute) == list(kept[node.name].attribute), node.name
+    assert node.doc_string == kept[node.name].doc_string, node.name
+assert list(old.graph.input) == list(new.graph.input), 'inputs'
+assert list(old.graph.output) == list(new.graph.output), 'outputs'
+props = {p.key: p.value for p in new.metadata_props}
+assert all(props[p.key] == p.value for p in old.metadata_props), 'metadata'
+assert 'target onnxruntime' in props['quantscope']
+assert (old.producer_name, old.graph.name) == (new.producer_name, new.graph.name), 'producer'
+weights = [t for t in new.graph.initializer if t.name.endswith('_quantized') and len(t.dims) == 4]
+assert weights and all(t.data_type == onnx.TensorProto.INT8 for t in weights), 'types'
+";
+    let model = sample("signs-resnet.onnx");
+    let file = report["files"][0].as_str().unwrap();
+    let output = Command::new(python)
+        .args(["-c", code, &model.display().to_string(), file])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The message of an export that is refused.
+#[track_caller]
+fn refused(arguments: &[&str]) -> String {
+    let (code, _, error) = quantscope(arguments);
+    assert_eq!(code, Some(2), "{error}");
+    error
+}
+
+#[test]
+fn nothing_is_changed_or_replaced_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let subject = bundled("signs-mobilenet.onnx");
+    let report = subject.export(
+        "tensorrt",
+        folder.path(),
+        &["--weights", "4", "--activations", "8"],
+    );
+    let changes = report["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 2 * 16, "weight and input of every layer");
+    let first = &changes[0];
+    assert_eq!(
+        (&first["from"], &first["to"]),
+        (&"4-bit".into(), &"8-bit".into())
+    );
+    assert!(
+        first["reason"].as_str().unwrap().contains("TensorRT takes"),
+        "{first}"
+    );
+    let model = subject.model.display().to_string();
+    let base = ["export", &model, "--weights", "4", "--out", &out];
+    let strict = [
+        &base[..],
+        &["--target", "tensorrt", "--activations", "8", "--strict"],
+    ]
+    .concat();
+    assert!(refused(&strict).contains("--strict forbids"));
+    let weights = [&base[..], &["--activations", "f32", "--target", "generic"]].concat();
+    assert_eq!(quantscope(&weights).0, Some(0));
+    assert!(refused(&weights).contains("--force"));
+    assert_eq!(
+        quantscope(&[&weights[..], &["--force"]].concat()).0,
+        Some(0)
+    );
+    let ranges = [
+        &base[..],
+        &["--activations", "8", "--target", "generic", "--force"],
+    ]
+    .concat();
+    assert!(refused(&ranges).contains("give calibration data"));
+    let unknown = [&base[..], &["--target", "tensort"]].concat();
+    assert!(refused(&unknown).contains("onnxruntime"));
+    let nowhere = root().join("Cargo.toml").join("x").display().to_string();
+    let unwritable = [
+        "export",
+        &model,
+        "--weights",
+        "4",
+        "--activations",
+        "f32",
+        "--target",
+        "generic",
+        "--out",
+        &nowhere,
+    ];
+    assert!(refused(&unwritable).contains("cannot write"));
+}
+
+/// Metrics and widths of an evaluation.
+#[track_caller]
+fn evaluated(model: &Path, subject: &Subject, plan: &[&str]) -> Value {
+    let model = model.display().to_string();
+    let mut arguments = vec!["eval", &model, "--json", "--quiet"];
+    arguments.extend(subject.options.iter().map(String::as_str));
+    arguments.extend(plan);
+    let (code, text, error) = quantscope(&arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {error}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn widths(report: &Value) -> Vec<(String, u64, u64)> {
+    let layers = report["layers"].as_array().unwrap().iter();
+    layers
+        .map(|layer| {
+            let bits = |what: &str| layer[what].as_u64().unwrap();
+            let name = layer["name"].as_str().unwrap().to_owned();
+            (name, bits("weight_bits"), bits("activation_bits"))
+        })
+        .collect()
+}
+
+#[test]
+fn an_exported_model_opens_with_its_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, target, plan) in [
+        ("signs-resnet.onnx", "onnxruntime", W8A8),
+        ("signs-mobilenet.onnx", "generic", MIXED_8_4),
+        ("signs-mobilenet.onnx", "tensorrt", W8A8),
+        ("signs-resnet.safetensors", "generic", MIXED_16_8),
+        (
+            "signs-mobilenet.onnx",
+            "generic",
+            &[
+                "--weights",
+                "3",
+                "--activations",
+                "f32",
+                "--granularity",
+                "per-group:8",
+            ],
+        ),
+    ] {
+        let subject = bundled(model);
+        let report = subject.export(target, folder.path(), &[plan, &["--force"]].concat());
+        let file = PathBuf::from(report["files"][0].as_str().unwrap());
+        let before = evaluated(
+            &subject.model,
+            &subject,
+            &[plan, &["--target", target]].concat(),
+        );
+        let after = evaluated(&file, &subject, &[]);
+        assert_eq!(widths(&before), widths(&after), "{model} {target}");
+        assert_eq!(
+            before["size_bytes"], report["size_bytes"],
+            "{model} {target}"
+        );
+        for (layer, weight) in after["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| (layer, &layer["weight_sqnr_db"]))
+        {
+            // The weights lie on their grids already.
+            assert!(number(weight) > 90.0, "{model} {target}: {layer}");
+        }
+        let top1 = |report: &Value| report["plan"]["top1"].as_f64().unwrap();
+        let difference = (top1(&before) - top1(&after)).abs();
+        assert!(
+            difference <= 0.003,
+            "{model} {target}: {} {}",
+            top1(&before),
+            top1(&after)
+        );
+    }
+}
+
+#[test]
+fn encodings_carry_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = bundled("signs-mobilenet.onnx");
+    let report = subject.export("generic", folder.path(), MIXED_8_4);
+    let files = report["files"].as_array().unwrap();
+    let encodings = files.iter().map(|file| file.as_str().unwrap());
+    let encodings = encodings
+        .into_iter()
+        .find(|file| file.ends_with(".encodings"))
+        .unwrap();
+    let before = evaluated(&subject.model, &subject, MIXED_8_4);
+    let after = evaluated(&subject.model, &subject, &["--plan", encodings]);
+    assert_eq!(widths(&before), widths(&after));
+    let top1 = |report: &Value| report["plan"]["top1"].as_f64().unwrap();
+    assert!((top1(&before) - top1(&after)).abs() <= 0.003);
+    let other = sample("signs-resnet.onnx").display().to_string();
+    let wrong = [
+        "eval",
+        &other,
+        "--data",
+        &subject.options[1],
+        "--plan",
+        encodings,
+    ];
+    assert!(refused(&wrong).contains("no weight of the encodings"));
+}
+
+#[test]
+fn tensorrt_gets_signed_grids_around_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = bundled("signs-resnet.onnx").export("tensorrt", folder.path(), W8A8);
+    let file = PathBuf::from(report["files"][0].as_str().unwrap());
+    let layers = quantscope::model::stored_grids(&file).unwrap();
+    assert_eq!(layers.len(), 14);
+    for layer in &layers {
+        for grids in [
+            layer.input.as_ref().unwrap(),
+            layer.weight.as_ref().unwrap(),
+        ] {
+            assert!(grids.signed && grids.bits == 8, "{layer:?}");
+            assert!(
+                grids.zero_points.iter().all(|zero_point| *zero_point == 0),
+                "{layer:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn openvino_runs_what_is_exported_for_it() {
+    let Some(python) = python() else { return };
+    let output = Command::new(python)
+        .args(["-c", "import openvino"])
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        println!("skipped: {} has no openvino", python.display());
+        return;
+    }
+    for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        check(&bundled(model), "openvino", W8A8);
+    }
+}
+
+#[test]
+fn tensors_beside_the_model_are_written_into_it() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = bundled("signs-resnet.onnx");
+    let beside = folder.path().join("beside.onnx");
+    let code = "
+import onnx, sys
+onnx.save(onnx.load(sys.argv[1]), sys.argv[2], save_as_external_data=True, location='beside.bin', size_threshold=0)
+";
+    let paths = [&subject.model, &beside].map(|path| path.display().to_string());
+    let output = Command::new(python)
+        .args(["-c", code, &paths[0], &paths[1]])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    subject.model = beside;
+    check(&subject, "onnxruntime", W8A8);
+}
+
+#[test]
+fn onnx_runtimes_own_quantizer_takes_the_overrides() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let subject = bundled("signs-mobilenet.onnx");
+    let plan = ["--preset", "W8A8", "--set", "*blocks.1*=f32/f32"];
+    let report = subject.export("onnxruntime", folder.path(), &plan);
+    let file = |end: &str| -> String {
+        let files = report["files"].as_array().unwrap().iter();
+        let mut files = files.map(|file| file.as_str().unwrap());
+        files.find(|file| file.ends_with(end)).unwrap().to_owned()
+    };
+    let inputs = folder.path().join("inputs.npy").display().to_string();
+    let out = folder.path().join("out.onnx");
+    let code = "
+import numpy as np, sys
+np.save(sys.argv[1], np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32))
+";
+    let made = Command::new(python)
+        .args(["-c", code, &inputs])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let model = subject.model.display().to_string();
+    let arguments = [
+        &file(".requantize.py"),
+        &model,
+        &file(".overrides.json"),
+        &inputs,
+    ];
+    let output = Command::new(python)
+        .args(arguments)
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // The scales are those of the plan, and the float layers are left alone.
+    let exported = quantscope::model::stored_grids(Path::new(&file("-onnxruntime.onnx"))).unwrap();
+    let requantized = quantscope::model::stored_grids(&out).unwrap();
+    let float = |name: &str| name.contains("blocks.1/");
+    for layer in &exported {
+        let other = requantized
+            .iter()
+            .find(|other| other.name == layer.name)
+            .unwrap();
+        let scales = |one: &quantscope::model::StoredLayer| {
+            let of = |grids: &Option<quantscope::model::StoredGrids>| {
+                grids.as_ref().unwrap().scales.clone()
+            };
+            (of(&one.input), of(&one.weight))
+        };
+        assert_eq!(scales(layer), scales(other), "{}", layer.name);
+        assert!(!float(&layer.name));
+    }
+}

@@ -21,6 +21,7 @@
 //! | [`quant`] | the arithmetic of quantization, pure functions on slices |
 //! | [`plan`] | every layer's choice, presets, size and cost |
 //! | [`engine`] | kernels, operators, executor, calibration, evaluation, sensitivity |
+//! | [`search`] | allocation for a budget, measured search, what is stored of both |
 //! | [`jobs`] | background work: progress, cancellation, generations |
 //! | [`figure`] | what a plot shows, and its writers: SVG, PNG, CSV |
 //! | [`session`] | one open document; the only place that changes the plan |
@@ -29,7 +30,7 @@
 //!
 //! # Invariants
 //!
-//! **A layer uses those to its left**: model, quant → plan → engine → session → cli, ui; `data` stands
+//! **A layer uses those to its left**: model, quant → plan → engine → search → session → cli, ui; `data` stands
 //! beside model, `jobs` and `figure` alone. A test keeps the arrows.
 //!
 //! **The graph does not change after loading.** Batch normalisation is folded before anything is shown.
@@ -48,5 +49,6 @@ pub mod jobs;
 pub mod model;
 pub mod plan;
 pub mod quant;
+pub mod search;
 pub mod session;
 pub mod ui;

@@ -42,8 +42,8 @@ pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
-    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, sensitivity,
-    sensitivity_bytes,
+    Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, SweepPart, sensitivity,
+    sensitivity_bytes, sensitivity_part,
 };
 pub use slices::{compare, compare_values, with_f32};
 pub use value::Value;

@@ -181,6 +181,45 @@ pub fn sensitivity(
     cancel: &CancelToken,
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
+    let whole = SweepPart {
+        layers: &|_| true,
+        earlier: None,
+    };
+    sensitivity_part(
+        executor, plan, ranges, request, whole, batches, cancel, on_batch,
+    )
+}
+
+/// Which part of a sweep is done.
+#[derive(Clone, Copy)]
+pub struct SweepPart<'a> {
+    /// Which layers are studied; the cells of the others stay empty.
+    pub layers: &'a (dyn Fn(LayerId) -> bool + Sync),
+    /// What an interrupted run of the same part found; it goes on with the batches after those.
+    pub earlier: Option<&'a Sensitivity>,
+}
+
+impl std::fmt::Debug for SweepPart<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SweepPart").finish_non_exhaustive()
+    }
+}
+
+/// [`sensitivity`] of some layers, possibly begun before; every cell is the same bit for bit as that of
+/// one run over all layers.
+///
+/// # Errors
+/// As [`sensitivity`].
+pub fn sensitivity_part(
+    executor: &Executor,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    request: &SensitivityRequest,
+    part: SweepPart<'_>,
+    batches: &Batches,
+    cancel: &CancelToken,
+    on_batch: &mut dyn FnMut(&Sensitivity),
+) -> Result<Sensitivity, RunError> {
     let widths = request.widths.len();
     let sweep = Sweep::prepare(
         executor,
@@ -194,14 +233,17 @@ pub fn sensitivity(
     let downstream: Vec<Vec<bool>> = (0..executor.layers().len() as u32)
         .map(|index| executor.downstream(LayerId(index)))
         .collect();
-    let mut result = Sensitivity {
+    let nothing = || Sensitivity {
         request: request.clone(),
         samples: 0,
         total: batches.len(),
         float: Classification::default(),
         cells: vec![vec![SensitivityCell::default(); widths]; executor.layers().len()],
     };
+    let mut result = part.earlier.cloned().unwrap_or_else(nothing);
+    let mut known = result.samples;
     let study = Study {
+        part,
         executor,
         request,
         sweep: &sweep,
@@ -211,6 +253,10 @@ pub fn sensitivity(
     };
     for batch in batches.iter() {
         let batch = batch?;
+        if known > 0 {
+            known = known.saturating_sub(batch.len);
+            continue;
+        }
         for piece in each_piece(executor, &batch, |part| study.piece(part))? {
             result.float.merge(&piece.float);
             for (row, measured) in result.cells.iter_mut().zip(&piece.cells) {
@@ -259,6 +305,7 @@ pub(super) fn each_piece<R: Send>(
 
 /// What stays the same over all pieces of a sweep.
 struct Study<'a> {
+    part: SweepPart<'a>,
     executor: &'a Executor,
     request: &'a SensitivityRequest,
     sweep: &'a Sweep,
@@ -288,10 +335,13 @@ impl Study<'_> {
         for width in 0..widths {
             let all = self.sweep.column(self.float, width);
             for (index, row) in result.cells.iter_mut().enumerate() {
+                let id = LayerId(index as u32);
+                if !(self.part.layers)(id) {
+                    continue;
+                }
                 let cell = &mut row[width];
-                let run = self.cell(LayerId(index as u32), width, &held, batch, &all)?;
+                let run = self.cell(id, width, &held, batch, &all)?;
                 if self.request.protocol == Protocol::OnlyOne {
-                    let id = LayerId(index as u32);
                     cell.local = layer_error(executor, id, &held, &run)?;
                 }
                 let outputs = outputs_of(executor, &run, batch.len)?;

@@ -6,11 +6,14 @@ mod eval;
 mod export;
 mod info;
 mod memory;
+mod merge;
 mod number;
 mod output;
 mod random_inputs;
 mod run;
 mod sample;
+mod search;
+mod search_report;
 mod sensitivity;
 mod timing;
 
@@ -47,6 +50,8 @@ pub fn run_command(command: Command) -> Exit {
         Command::Info(arguments) => info::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Sensitivity(arguments) => sensitivity::run(&arguments),
+        Command::Search(arguments) => search::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SearchError;
 use crate::model::Layer;
-use crate::plan::{LayerPlan, Plan, Preset, Widths, cost, layer_cost};
+use crate::plan::{LayerPlan, Plan, Preset, Widths, layer_cost};
 use crate::quant::NumberFormat;
 
 /// The quantity that is limited; sums over layers.
@@ -145,12 +145,6 @@ impl Goal {
             Self::Drop(_) => Axis::Bytes,
         }
     }
-}
-
-/// Bytes and bit operations of a plan.
-pub(super) fn size_and_bops(layers: &[Layer], plan: &Plan, other_parameters: u64) -> (u64, u64) {
-    let cost = cost(layers, plan, other_parameters);
-    (cost.size_bytes, cost.bops)
 }
 
 impl fmt::Display for Budget {

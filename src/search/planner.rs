@@ -8,14 +8,15 @@
 
 use std::collections::HashSet;
 
-use super::budget::{Axis, Goal, size_and_bops};
+use super::budget::{Axis, Goal};
 use super::effects::{Meaning, Model, Prediction};
 use super::moves::{Moves, Random};
 use super::problem::Problem;
+use super::score::Score;
 use super::space::Space;
 use super::state::{MeasuredPlan, Origin, SearchState};
 use crate::model::Layer;
-use crate::plan::Widths;
+use crate::plan::{Widths, cost};
 use crate::quant::NumberFormat;
 
 /// Corners of the predicted frontier among the first plans.
@@ -70,9 +71,22 @@ impl Planner<'_> {
         )
     }
 
-    /// Bytes and bit operations of a plan.
-    pub fn size_and_bops(&self, widths: &[Widths]) -> (u64, u64) {
-        size_and_bops(self.layers, &self.space.plan(widths), self.other_parameters)
+    /// A measured plan.
+    pub fn measured(&self, proposal: Proposal, score: Score) -> MeasuredPlan {
+        let plan = self.space.plan(&proposal.widths);
+        let cost = cost(self.layers, &plan, self.other_parameters);
+        let weight_bits = Axis::WeightBits.of_plan(self.layers, &plan, self.other_parameters);
+        MeasuredPlan {
+            place: proposal.place,
+            name: proposal.name,
+            origin: proposal.origin,
+            widths: proposal.widths,
+            size_bytes: cost.size_bytes,
+            weight_bits: weight_bits as u64,
+            bops: cost.bops,
+            predicted: proposal.predicted,
+            score,
+        }
     }
 
     /// What a plan takes of the axis.
@@ -226,7 +240,7 @@ impl Planner<'_> {
                 solved: None,
             }),
             Some(goal @ Goal::Drop(_)) => {
-                let best = state.best(&goal, self.layers);
+                let best = state.best(&goal);
                 // Only a smaller plan is better.
                 let limit = best.map_or(f64::INFINITY, |best| {
                     state.measured[best].size_bytes as f64 - 1.0
@@ -325,7 +339,7 @@ impl Around<'_> {
     /// Measured plans near a limit, the best within it first; larger ones follow.
     fn parents(&self, limit: f64) -> Vec<&MeasuredPlan> {
         let planner = self.planner;
-        let amount = |plan: &MeasuredPlan| plan.amount(planner.axis(), planner.layers);
+        let amount = |plan: &MeasuredPlan| plan.amount(planner.axis());
         let mut plans: Vec<(bool, f64, &MeasuredPlan)> = self
             .state
             .measured

@@ -148,11 +148,11 @@ impl SearchRun<'_> {
         };
         let begun = earlier.as_ref().and_then(StoredSweep::sweep);
         let seconds_before = earlier.as_ref().map_or(0.0, |sweep| sweep.seconds);
-        let fingerprint = state.fingerprint.clone();
+        let (fingerprint, layers) = (state.fingerprint.clone(), state.layers.clone());
         let started = Instant::now();
         let stored = |sweep: &Sensitivity| {
             let seconds = seconds_before + started.elapsed().as_secs_f64();
-            StoredSweep::new(sweep, Shard::WHOLE, &fingerprint, seconds)
+            StoredSweep::new(sweep, Shard::WHOLE, &fingerprint, &layers, seconds)
         };
         let mut failed = None;
         let result = sensitivity_part(
@@ -220,17 +220,8 @@ impl SearchRun<'_> {
             self.cancel,
             &mut |_| {},
         )?;
-        let (size_bytes, bops) = self.planner.size_and_bops(&proposal.widths);
-        Ok(MeasuredPlan {
-            place: proposal.place,
-            name: proposal.name,
-            origin: proposal.origin,
-            widths: proposal.widths,
-            size_bytes,
-            bops,
-            predicted: proposal.predicted,
-            score: Score::of(&evaluation.plan, &evaluation.comparison),
-        })
+        let score = Score::of(&evaluation.plan, &evaluation.comparison);
+        Ok(self.planner.measured(proposal, score))
     }
 }
 

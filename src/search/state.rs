@@ -9,7 +9,6 @@ use super::score::Score;
 use super::shard::Shard;
 use super::space::Space;
 use super::sweep::{StoredSweep, check_version, complete, effects, foreign};
-use crate::model::Layer;
 use crate::plan::{Fingerprint, Widths};
 
 /// How a plan came to be measured.
@@ -54,6 +53,8 @@ pub struct MeasuredPlan {
     pub widths: Vec<Widths>,
     /// Bytes.
     pub size_bytes: u64,
+    /// Bits of all weights, without scales.
+    pub weight_bits: u64,
     /// Bit operations per sample.
     pub bops: u64,
     /// What was expected on the samples of the search.
@@ -64,18 +65,11 @@ pub struct MeasuredPlan {
 
 impl MeasuredPlan {
     /// What it takes of an axis.
-    pub fn amount(&self, axis: Axis, layers: &[Layer]) -> f64 {
+    pub fn amount(&self, axis: Axis) -> f64 {
         match axis {
             Axis::Bytes => self.size_bytes as f64,
             Axis::Bops => self.bops as f64,
-            Axis::WeightBits => {
-                let pairs = layers.iter().zip(&self.widths);
-                pairs
-                    .map(|(layer, widths)| {
-                        layer.weight_elements as f64 * f64::from(widths.weight.bits())
-                    })
-                    .sum()
-            }
+            Axis::WeightBits => self.weight_bits as f64,
         }
     }
 }
@@ -100,6 +94,10 @@ pub struct SearchState {
     pub fingerprint: Fingerprint,
     /// Which of the first plans are measured.
     pub shard: Shard,
+    /// What the search is for.
+    pub goal: Option<Goal>,
+    /// Names of the layers.
+    pub layers: Vec<String>,
     /// Float on the samples of the search.
     pub float: Score,
     /// Effects of single weights.
@@ -129,11 +127,18 @@ pub struct PredictionError {
 
 impl SearchState {
     /// Nothing measured yet.
-    pub fn new(fingerprint: Fingerprint, shard: Shard) -> Self {
+    pub fn new(
+        fingerprint: Fingerprint,
+        shard: Shard,
+        goal: Option<Goal>,
+        layers: Vec<String>,
+    ) -> Self {
         Self {
             version: 1,
             fingerprint,
             shard,
+            goal,
+            layers,
             float: Score::default(),
             weights: None,
             activations: None,
@@ -146,13 +151,9 @@ impl SearchState {
     ///
     /// # Errors
     /// [`SearchError::Foreign`] says what differs.
-    pub fn check(
-        &self,
-        fingerprint: &Fingerprint,
-        shard: Shard,
-        layers: usize,
-    ) -> Result<(), SearchError> {
+    pub fn check(&self, fingerprint: &Fingerprint, shard: Shard) -> Result<(), SearchError> {
         check_version(self.version)?;
+        let layers = self.layers.len();
         let fits = |plan: &MeasuredPlan| plan.widths.len() == layers;
         let sweeps = self.weights.iter().chain(&self.activations);
         let sweeps_fit = sweeps
@@ -211,8 +212,8 @@ impl SearchState {
     }
 
     /// The measured plans that no other one beats in both harm and amount, by rising amount.
-    pub fn front(&self, axis: Axis, layers: &[Layer]) -> Vec<usize> {
-        let amount = |index: &usize| self.measured[*index].amount(axis, layers);
+    pub fn front(&self, axis: Axis) -> Vec<usize> {
+        let amount = |index: &usize| self.measured[*index].amount(axis);
         let harm = |index: &usize| self.measured[*index].score.harm();
         let mut order: Vec<usize> = (0..self.measured.len()).collect();
         order.sort_by(|a, b| {
@@ -233,13 +234,13 @@ impl SearchState {
     ///
     /// Within a limit that is the one with the least harm, the smaller of equals; for a goal of accuracy
     /// the smallest that loses no more than allowed.
-    pub fn best(&self, goal: &Goal, layers: &[Layer]) -> Option<usize> {
+    pub fn best(&self, goal: &Goal) -> Option<usize> {
         let plans = self.measured.iter().enumerate();
         let size = |plan: &MeasuredPlan| plan.size_bytes;
         let harm = |plan: &MeasuredPlan| plan.score.harm();
         let found = match *goal {
             Goal::Within { axis, limit } => plans
-                .filter(|(_, plan)| plan.amount(axis, layers) <= limit)
+                .filter(|(_, plan)| plan.amount(axis) <= limit)
                 .min_by(|(_, a), (_, b)| harm(a).total_cmp(&harm(b)).then(size(a).cmp(&size(b)))),
             Goal::Drop(most) => plans
                 .filter(|(_, plan)| {
@@ -289,7 +290,7 @@ impl SearchState {
         };
         for part in parts {
             check_version(part.version)?;
-            if part.fingerprint != first.fingerprint {
+            if part.fingerprint != first.fingerprint || part.goal != first.goal {
                 return Err(SearchError::Foreign(format!(
                     "part {} belongs to another model, data or settings than part {}; join parts of one job",
                     part.shard, first.shard
@@ -365,7 +366,6 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::layers_named;
 
     fn plan(place: usize, size_bytes: u64, kl: f64, hits: u64) -> MeasuredPlan {
         MeasuredPlan {
@@ -374,6 +374,7 @@ mod tests {
             origin: Origin::Uniform,
             widths: vec!["8/8".parse().unwrap()],
             size_bytes,
+            weight_bits: 8 * size_bytes,
             bops: 10 * size_bytes,
             predicted: Prediction {
                 harm: 2.0 * kl,
@@ -399,13 +400,17 @@ mod tests {
                 ..Score::default()
             },
             measured,
-            ..SearchState::new(Fingerprint("f".to_owned()), Shard::WHOLE)
+            ..SearchState::new(
+                Fingerprint("f".to_owned()),
+                Shard::WHOLE,
+                None,
+                vec!["a".to_owned()],
+            )
         }
     }
 
     #[test]
     fn the_front_and_the_best_for_a_goal() {
-        let layers = layers_named(&["a"]);
         let state = state(vec![
             plan(0, 300, 0.01, 89),
             plan(1, 100, 0.5, 60),
@@ -413,7 +418,7 @@ mod tests {
             plan(3, 250, 0.03, 88),
             plan(4, 190, 0.02, 88),
         ]);
-        assert_eq!(state.front(Axis::Bytes, &layers), [1, 4, 0]);
+        assert_eq!(state.front(Axis::Bytes), [1, 4, 0]);
         let within = |limit| Goal::Within {
             axis: Axis::Bytes,
             limit,
@@ -425,7 +430,7 @@ mod tests {
             (Goal::Drop(0.02), Some(4)),
             (Goal::Drop(0.0), None),
         ] {
-            assert_eq!(state.best(&goal, &layers), expected, "{goal:?}");
+            assert_eq!(state.best(&goal), expected, "{goal:?}");
         }
         let error = state.prediction_error().unwrap();
         assert!((error.median_factor - 2.0).abs() < 1e-9);
@@ -437,15 +442,13 @@ mod tests {
         let state = state(vec![plan(0, 300, 0.1 + 0.2, 89)]);
         let json = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<SearchState>(&json).unwrap(), state);
-        assert!(
-            state
-                .check(&Fingerprint("f".to_owned()), Shard::WHOLE, 1)
-                .is_ok()
-        );
-        for (fingerprint, layers) in [("g", 1), ("f", 2)] {
-            let fingerprint = Fingerprint(fingerprint.to_owned());
-            assert!(state.check(&fingerprint, Shard::WHOLE, layers).is_err());
-        }
+        let same = Fingerprint("f".to_owned());
+        assert!(state.check(&same, Shard::WHOLE).is_ok());
+        let other = Fingerprint("g".to_owned());
+        assert!(state.check(&other, Shard::WHOLE).is_err());
+        let mut cut = state.clone();
+        cut.layers.clear();
+        assert!(cut.check(&same, Shard::WHOLE).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct StoredSweep {
     pub fingerprint: Fingerprint,
     /// Which layers are studied.
     pub shard: Shard,
+    /// Names of the layers.
+    pub layers: Vec<String>,
     /// `only-one` or `all-but-one`.
     pub protocol: String,
     /// `weights`, `activations` or `both`.
@@ -52,7 +54,13 @@ pub struct StoredCell {
 
 impl StoredSweep {
     /// The stored form of a sweep.
-    pub fn new(sweep: &Sensitivity, shard: Shard, fingerprint: &Fingerprint, seconds: f64) -> Self {
+    pub fn new(
+        sweep: &Sensitivity,
+        shard: Shard,
+        fingerprint: &Fingerprint,
+        layers: &[String],
+        seconds: f64,
+    ) -> Self {
         let cell = |cell: &SensitivityCell| StoredCell {
             score: Score::of(&cell.metrics, &cell.comparison),
             local: cell.local.into(),
@@ -61,6 +69,7 @@ impl StoredSweep {
             version: VERSION,
             fingerprint: fingerprint.clone(),
             shard,
+            layers: layers.to_vec(),
             protocol: sweep.request.protocol.name().to_owned(),
             what: sweep.request.subject.name().to_owned(),
             widths: sweep.request.widths.clone(),
@@ -265,6 +274,7 @@ mod tests {
             version: 1,
             fingerprint: Fingerprint(fingerprint.to_owned()),
             shard,
+            layers: vec![String::new(); 5],
             protocol: "only-one".to_owned(),
             what: "weights".to_owned(),
             widths: vec!["4".parse().unwrap()],

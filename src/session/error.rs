@@ -6,6 +6,7 @@ use crate::data::DataError;
 use crate::engine::RunError;
 use crate::model::LoadError;
 use crate::plan::PlanError;
+use crate::search::SearchError;
 
 /// Why an action could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum SessionError {
     /// The plan does not fit or cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// There is nothing to search, or no plan for a budget.
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A file cannot be written.
     #[error("cannot write the file: {source}; choose a folder that exists and that you may write to\nFile: {}", path.display())]
     Write {

@@ -24,6 +24,8 @@ mod previews;
 mod project_file;
 mod recent;
 mod recent_picture;
+mod search_files;
+mod search_setup;
 #[expect(
     clippy::module_inception,
     reason = "the file is named after its one type"
@@ -51,5 +53,7 @@ pub use plan_records::PlanRecord;
 pub use previews::Preview;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
+pub use search_files::{PartFile, in_file, read_progress, write_json};
+pub use search_setup::{SearchRequest, SearchSetup, rounded_to_nearest, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};

@@ -51,6 +51,9 @@ impl Session {
                 format,
                 path,
             } => self.save_figure(&figure, format, path),
+            Action::StartSearch(request) => self.start_search(request),
+            Action::StopSearch => self.stop_search(),
+            Action::Adopt(plan) => self.adopt(plan),
             Action::CancelJobs => self.cancel_jobs(),
             Action::ForgetRecent(model) => self.forget_recent(&model),
             Action::Dismiss(id) => self.messages.retain(|message| message.id != id),
@@ -197,6 +200,13 @@ impl Session {
         }
     }
 
+    /// Takes over a plan of the open model.
+    fn adopt(&mut self, plan: Plan) {
+        if plan.layers().len() == self.plan.layers().len() {
+            self.change_plan(plan);
+        }
+    }
+
     fn evaluate_again(&mut self) {
         self.halted = false;
         self.result = None;
@@ -262,6 +272,7 @@ impl Session {
         jobs.evaluation.cancel();
         jobs.local_errors.cancel();
         jobs.sensitivity.cancel();
+        jobs.search.cancel();
     }
 
     /// The plan file of a plan for the open model.
@@ -284,6 +295,7 @@ impl Session {
                 .iter()
                 .filter_map(|id| Some(model.layers().get(id.index())?.name.clone()))
                 .collect(),
+            search: self.stored_search(),
             history: data.map_or_else(Vec::new, |data| {
                 self.history
                     .iter()

@@ -24,6 +24,7 @@ mod previews;
 mod project_file;
 mod recent;
 mod recent_picture;
+mod search_desk;
 mod search_files;
 mod search_setup;
 #[expect(
@@ -53,6 +54,7 @@ pub use plan_records::PlanRecord;
 pub use previews::Preview;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
+pub use search_desk::{SearchNews, Solver, SolverBasis, StoredSearch};
 pub use search_files::{PartFile, in_file, read_progress, write_json};
 pub use search_setup::{SearchRequest, SearchSetup, rounded_to_nearest, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};

@@ -36,6 +36,7 @@ impl Session {
         changed |= self.poll_baseline();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
+        changed |= self.poll_search();
         changed |= self.poll_pictures();
         self.advance();
         changed || before != self.running_jobs().len()
@@ -83,6 +84,7 @@ impl Session {
         self.remember(Recent::of(model.path.clone()));
         self.warn_of_unsupported(&model);
         self.pending_history.clear();
+        self.expect_search(None);
         if let Some((path, project)) = self.pending_project.take() {
             self.take_over_project(&model, path, *project);
         }
@@ -133,6 +135,7 @@ impl Session {
                     self.selection = selected;
                 }
                 self.pending_history = project.history;
+                self.expect_search(project.search);
             }
             Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
         }
@@ -149,6 +152,9 @@ impl Session {
             self.remember(recent);
         }
         self.adopt_history(&data);
+        if let Some(model) = self.model.clone() {
+            self.adopt_search(&model, &data);
+        }
         let data = Arc::new(data);
         self.data = Some(Arc::clone(&data));
         self.jobs
@@ -197,6 +203,7 @@ impl Session {
         self.forget_pictures();
         self.local_errors = None;
         self.sensitivity = None;
+        self.forget_search();
         self.forget_activations();
         self.jobs.float.clear();
         self.jobs.calibration.clear();
@@ -473,6 +480,7 @@ impl Session {
             || jobs.evaluation.is_running();
         jobs.local_errors.set_paused(urgent);
         jobs.sensitivity.set_paused(urgent);
+        jobs.search.set_paused(urgent);
     }
 
     fn start_float(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {

@@ -8,6 +8,7 @@ use super::error::SessionError;
 use super::files::{read_text, write_atomically};
 use super::history::HistoryEntry;
 use super::open_data::DataRequest;
+use super::search_desk::StoredSearch;
 use crate::data::Preprocess;
 use crate::engine::{Classification, Comparison};
 use crate::plan::{Fingerprint, PlanFile};
@@ -34,6 +35,9 @@ pub struct ProjectFile {
     /// Names of the selected layers, the one that is shown first; none in older files.
     #[serde(default)]
     pub selection: Vec<String>,
+    /// The last search, with every plan that it measured.
+    #[serde(default)]
+    pub search: Option<StoredSearch>,
 }
 
 /// Data settings of a project.

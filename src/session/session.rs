@@ -18,6 +18,7 @@ use super::plan_records::PlanRecords;
 use super::previews::{Preview, Previews};
 use super::project_file::StoredResult;
 use super::recent::Recent;
+use super::search_desk::{SearchDesk, SearchNews};
 use super::undo::UndoStack;
 use super::work::Opened;
 use crate::engine::{
@@ -27,6 +28,7 @@ use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
 use crate::plan::{Cost, Fingerprint, Plan, Widths};
 use crate::quant::{BitWidth, NumberFormat, Range};
+use crate::search::End;
 
 /// Samples that the layer errors of an interactive evaluation are measured on.
 pub const LAYER_ERROR_SAMPLES: usize = 128;
@@ -85,6 +87,7 @@ pub struct Session {
     pub(super) sensitivity: Option<Sensitivity>,
     /// The plan whose schemes and calibrators the sweep was measured with.
     pub(super) sensitivity_plan: Plan,
+    pub(super) search: SearchDesk,
     pub(super) inspection: Option<Inspection>,
     /// The same layer under the choice that it had before.
     pub(super) inspection_before: Option<Inspection>,
@@ -127,6 +130,7 @@ pub(super) struct Jobs {
     pub(super) evaluation: Slot<Evaluation, Evaluation>,
     pub(super) local_errors: Slot<LocalErrors, LocalErrors>,
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
+    pub(super) search: Slot<SearchNews, (SearchNews, End)>,
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
@@ -158,6 +162,7 @@ impl Default for Jobs {
             evaluation: Slot::new("Evaluating plan"),
             local_errors: Slot::new("Local errors"),
             sensitivity: Slot::new("Sensitivity"),
+            search: Slot::new("Search"),
             inspection: Slot::new("Inspecting layer"),
             pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
@@ -205,6 +210,7 @@ impl Session {
             pictures: Pictures::default(),
             local_errors: None,
             sensitivity: None,
+            search: SearchDesk::default(),
             inspection: None,
             inspection_before: None,
             tried_clip: None,
@@ -402,6 +408,7 @@ impl Session {
             jobs.evaluation.status(),
             jobs.local_errors.status(),
             jobs.sensitivity.status(),
+            jobs.search.status(),
         ]
         .into_iter()
         .flatten()

@@ -26,9 +26,11 @@ mod layer_table;
 #[cfg(target_os = "linux")]
 mod loading;
 mod local_errors;
+mod pareto;
 mod plots_window;
 mod reuse;
 mod samples_window;
+mod search;
 mod snapshots;
 mod window;
 mod workflow;

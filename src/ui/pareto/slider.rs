@@ -125,16 +125,17 @@ impl SliderView {
 
     /// Makes the solver again if what it stands on has changed.
     fn follow(&mut self, session: &Session, axis: PlotAxis, space: &SpaceRequest) {
-        let locks = session.plan().layers().iter().map(|layer| layer.locked);
-        let key = (
-            axis,
-            space.clone(),
-            session.solver_generation(),
-            locks.collect(),
-        );
-        if self.solver.as_ref().is_some_and(|(known, _)| *known == key) {
+        let generation = session.solver_generation();
+        let is_same = |(known_axis, known_space, known_generation, plan): &Key| {
+            *known_axis == axis
+                && known_space == space
+                && *known_generation == generation
+                && is_same_base(plan, session.plan())
+        };
+        if self.solver.as_ref().is_some_and(|(key, _)| is_same(key)) {
             return;
         }
+        let key = (axis, space.clone(), generation, session.plan().clone());
         let solver = session.solver(space, axis.axis());
         self.frontier = solver.as_ref().map_or_else(Vec::new, |solver| {
             let corners = solver.problem.corners().into_iter();

@@ -1,13 +1,11 @@
 //! What was predicted of every plan against what was measured.
 
-use egui_plot::{HoverPosition, Line, LineStyle, Points};
+use egui::Id;
 
+use crate::figure::{Axis, Content, Figure, Ink, Marker, Plot, Series, Shape};
+use crate::search::{PredictionError, SearchState};
 use crate::session::Session;
-use crate::ui::panels::{legend_ui, quiet_plot};
-use crate::ui::{format, theme};
-
-/// Height of the plot.
-const HEIGHT: f32 = 170.0;
+use crate::ui::plots::{PlotView, plot_head_ui};
 
 /// Predicted and measured harm as points around a diagonal, and how far they are apart.
 pub(super) fn errors_ui(ui: &mut egui::Ui, session: &Session) {
@@ -17,65 +15,73 @@ pub(super) fn errors_ui(ui: &mut egui::Ui, session: &Session) {
     let Some(error) = news.state.prediction_error() else {
         return;
     };
-    let palette = theme::palette(ui);
-    let [point_color, line_color, ..] = palette.series;
-    let is_classifier = news
-        .state
+    ui.add_space(6.0);
+    let figure = figure(&news.state, &error);
+    let id = Id::unique("prediction errors");
+    plot_head_ui(ui, id, &figure.title, &figure, |_| {});
+    PlotView::new(id, &figure).show(ui, |_| {});
+}
+
+fn figure(state: &SearchState, error: &PredictionError) -> Figure {
+    let is_classifier = state.measured.iter().any(|plan| plan.score.classified > 0);
+    let quantity = if is_classifier {
+        "log₁₀ of KL in nat"
+    } else {
+        "log₁₀ of noise over signal"
+    };
+    let plans = state
         .measured
         .iter()
-        .any(|plan| plan.score.classified > 0);
-    let unit = if is_classifier {
-        "KL in nat"
-    } else {
-        "noise over signal"
-    };
-    ui.add_space(6.0);
-    ui.horizontal_wrapped(|ui| {
-        ui.strong("Predicted against measured");
-        legend_ui(ui, &[("plans", point_color), ("as predicted", line_color)]);
+        .filter(|plan| plan.predicted.harm > 0.0 && plan.score.harm() > 0.0);
+    let (points, names): (Vec<[f64; 2]>, Vec<String>) = plans
+        .map(|plan| {
+            let point = [plan.predicted.harm, plan.score.harm()].map(f64::log10);
+            let name = plan.name.clone();
+            (point, name.unwrap_or_else(|| plan.origin.text().to_owned()))
+        })
+        .unzip();
+    let ends = points.iter().flatten().copied();
+    let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
     });
+    Figure {
+        title: "Predicted against measured".to_owned(),
+        note: in_words(error),
+        content: Content::Plot(Plot {
+            x: Axis::new(format!("predicted {quantity}"), ""),
+            y: Axis::new(format!("measured {quantity}"), ""),
+            series: vec![
+                Series {
+                    name: "as predicted".to_owned(),
+                    ink: Ink::Weak,
+                    shape: Shape::Line {
+                        points: vec![[low, low], [high, high]],
+                        marker: None,
+                    },
+                },
+                Series {
+                    name: "plans".to_owned(),
+                    ink: Ink::Series(0),
+                    shape: Shape::Points {
+                        points,
+                        marker: Marker::Circle,
+                        names,
+                        labelled: Vec::new(),
+                    },
+                },
+            ],
+        }),
+    }
+}
+
+fn in_words(error: &PredictionError) -> String {
     let mut parts = vec![format!(
-        "Half of {} plans were within a factor of {:.2} of the prediction made before they were measured",
+        "half of {} plans were within a factor of {:.2} of the prediction made before they were measured",
         error.plans, error.median_factor
     )];
     let agreement = error.median_agreement.map(|share| 100.0 * share);
     parts.extend(agreement.map(|points| format!("agreement within {points:.2} pt")));
     let rank = error.rank_correlation;
     parts.extend(rank.map(|rank| format!("rank correlation {rank:.3}")));
-    ui.label(parts.join("; "));
-    let points: Vec<[f64; 2]> = news
-        .state
-        .measured
-        .iter()
-        .map(|plan| [plan.predicted.harm, plan.score.harm()])
-        .filter(|[predicted, measured]| *predicted > 0.0 && *measured > 0.0)
-        .map(|point| point.map(f64::log10))
-        .collect();
-    let ends = points.iter().flatten().copied();
-    let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
-    quiet_plot("prediction errors", palette)
-        .height(HEIGHT)
-        .x_axis_label(format!("predicted {unit}, power of ten"))
-        .y_axis_label("measured, power of ten")
-        .label_formatter(|position| match position {
-            HoverPosition::NearDataPoint { position, .. } => Some(format!(
-                "predicted {}\nmeasured {}",
-                format::value(10f64.powf(position.x)),
-                format::value(10f64.powf(position.y))
-            )),
-            HoverPosition::Elsewhere { .. } => None,
-        })
-        .show(ui, |plot| {
-            if low <= high {
-                plot.line(
-                    Line::new("as predicted", vec![[low, low], [high, high]])
-                        .color(line_color)
-                        .style(LineStyle::dashed_loose())
-                        .allow_hover(false),
-                );
-            }
-            plot.points(Points::new("plans", points).color(point_color).radius(3.0));
-        });
+    parts.join("; ")
 }

@@ -1,14 +1,15 @@
 //! Size or bit operations against quality: every measured plan, the front, the uniform plans by name.
 
-use egui::{Align2, Color32};
-use egui_plot::{HLine, Line, LineStyle, MarkerShape, PlotPoint, PlotUi, Points, Text};
+use egui::Id;
+use egui_plot::{PlotPoint, PlotTransform, PlotUi};
 
 use super::Shown;
 use super::slider::Preview;
+use crate::figure::{self, Content, Figure, Ink, Marker, Plot, Series, Shape};
 use crate::search::{Axis, MeasuredPlan, Prediction, SearchState};
 use crate::session::{Action, Session};
-use crate::ui::panels::{legend_ui, quiet_plot};
-use crate::ui::{format, theme};
+use crate::ui::format;
+use crate::ui::plots::{PlotView, plot_head_ui};
 
 /// Height of the plot.
 const HEIGHT: f32 = 280.0;
@@ -42,10 +43,10 @@ impl PlotAxis {
         }
     }
 
-    fn label(self) -> &'static str {
+    fn figure_axis(self) -> figure::Axis {
         match self {
-            Self::Size => "size in KiB",
-            Self::Bops => "bit operations a sample, in millions",
+            Self::Size => figure::Axis::new("size", "KiB"),
+            Self::Bops => figure::Axis::new("bit operations a sample", "millions"),
         }
     }
 
@@ -86,11 +87,11 @@ impl Quality {
         }
     }
 
-    fn label(self) -> &'static str {
+    fn figure_axis(self) -> figure::Axis {
         match self {
-            Self::Accuracy => "top-1 in %",
-            Self::Agreement => "agreement in %",
-            Self::Sqnr => "SQNR in dB",
+            Self::Accuracy => figure::Axis::new("top-1", "%"),
+            Self::Agreement => figure::Axis::new("agreement", "%"),
+            Self::Sqnr => figure::Axis::new("SQNR", "dB"),
         }
     }
 
@@ -160,27 +161,28 @@ impl PointsView {
     ) -> Option<Shown> {
         let state = session.search().map(|news| &*news.state);
         let quality = self.quality.available(state);
-        self.switches_ui(ui, quality, state);
         let marks = self.marks(state, quality);
-        let frontier: Vec<[f64; 2]> = preview
-            .into_iter()
-            .flat_map(|preview| preview.frontier)
-            .filter_map(|point| self.position(*point, quality))
-            .collect();
-        if marks.is_empty() && frontier.is_empty() {
-            ui.label(match quality {
-                Quality::Accuracy | Quality::Agreement => "Nothing to plot yet: Start search measures plans, each of which becomes a point. SQNR above shows what is predicted from single layers",
-                Quality::Sqnr => "Nothing to plot yet: Start search measures plans, each of which becomes a point",
-            });
+        let figure = self.figure(session, quality, &marks, preview);
+        let id = Id::unique(("pareto plans", self.axis.text(), quality.text()));
+        plot_head_ui(ui, id, &figure.title, &figure, |ui| {
+            self.switches_ui(ui, quality, state);
+        });
+        let is_empty = marks.is_empty() && preview.is_none_or(|p| p.frontier.is_empty());
+        if is_empty {
+            ui.label(
+                "Nothing to plot yet: Start search measures plans, each of which becomes a point",
+            );
             return None;
         }
-        let solved = preview
-            .and_then(|preview| preview.point)
-            .and_then(|point| self.position(point, quality));
-        let pointed = self.plot_ui(ui, session, quality, &marks, frontier, solved);
-        let (index, is_clicked) = pointed?;
-        let mark = marks.iter().find(|mark| mark.index == index)?;
-        if is_clicked && let Some(plan) = session.searched_plan(index) {
+        let view = PlotView {
+            height: HEIGHT,
+            hover: Some(&|_, _| None),
+            ..PlotView::new(id, &figure)
+        };
+        let shown = view.show(ui, |plot| pointer(plot))?;
+        let (position, transform, is_clicked) = shown.inner?;
+        let mark = nearest(&marks, position, &transform)?;
+        if is_clicked && let Some(plan) = session.searched_plan(mark.index) {
             actions.push(Action::Adopt(plan));
         }
         Some(Shown {
@@ -190,50 +192,35 @@ impl PointsView {
     }
 
     fn switches_ui(&mut self, ui: &mut egui::Ui, quality: Quality, state: Option<&SearchState>) {
-        let palette = theme::palette(ui);
-        let [
-            plan_color,
-            front_color,
-            uniform_color,
-            current_color,
-            predicted_color,
-        ] = palette.series;
-        ui.horizontal_wrapped(|ui| {
-            ui.strong("Plans");
-            for axis in PlotAxis::ALL {
-                ui.selectable_value(&mut self.axis, axis, axis.text())
-                    .on_hover_text(format!("The axis below is the {}", axis.label()));
+        for axis in PlotAxis::ALL {
+            ui.selectable_value(&mut self.axis, axis, axis.text())
+                .on_hover_text(format!(
+                    "The axis below is the {}",
+                    axis.figure_axis().label
+                ));
+        }
+        ui.separator();
+        for choice in Quality::ALL {
+            let has = choice.available(state) == choice;
+            let response = ui
+                .add_enabled_ui(has, |ui| {
+                    ui.selectable_label(quality == choice, choice.text())
+                        .on_hover_text(format!(
+                            "The upright axis is {}, on the samples of the search",
+                            choice.figure_axis().text()
+                        ))
+                        .on_disabled_hover_text(
+                            "The samples of the search have no labels, or the model no classes",
+                        )
+                })
+                .inner;
+            if response.clicked() {
+                self.quality = choice;
             }
-            ui.separator();
-            for choice in Quality::ALL {
-                let has = choice.available(state) == choice;
-                let response = ui
-                    .add_enabled_ui(has, |ui| {
-                        ui.selectable_label(quality == choice, choice.text())
-                            .on_hover_text(format!("The upright axis is {}", choice.label()))
-                            .on_disabled_hover_text(
-                                "The samples of the search have no labels, or the model no classes",
-                            )
-                    })
-                    .inner;
-                if response.clicked() {
-                    self.quality = choice;
-                }
-            }
-            ui.separator();
-            ui.toggle_value(&mut self.predictions, "Predictions")
-                .on_hover_text("Also show what was predicted of each plan before it was measured");
-            legend_ui(
-                ui,
-                &[
-                    ("measured", plan_color),
-                    ("front", front_color),
-                    ("uniform", uniform_color),
-                    ("current plan", current_color),
-                    ("predicted", predicted_color),
-                ],
-            );
-        });
+        }
+        ui.separator();
+        ui.toggle_value(&mut self.predictions, "Predictions")
+            .on_hover_text("Also show what was predicted of each plan before it was measured");
     }
 
     fn marks<'a>(&self, state: Option<&'a SearchState>, quality: Quality) -> Vec<Mark<'a>> {
@@ -256,126 +243,151 @@ impl PointsView {
         Some([self.axis.scaled(amount), quality.predicted(&prediction)?])
     }
 
-    /// Draws; gives the plan under the pointer, and whether it was clicked.
-    fn plot_ui(
+    fn figure(
         &self,
-        ui: &mut egui::Ui,
         session: &Session,
         quality: Quality,
         marks: &[Mark<'_>],
-        frontier: Vec<[f64; 2]>,
-        solved: Option<[f64; 2]>,
-    ) -> Option<(usize, bool)> {
-        let [.., current_color, predicted_color] = theme::palette(ui).series;
+        preview: Option<&Preview<'_>>,
+    ) -> Figure {
         let state = session.search().map(|news| &*news.state);
-        let current = session.search_point();
-        let float = state
-            .filter(|_| quality == Quality::Accuracy)
-            .and_then(|state| state.float.metrics().top1());
-        let ink = ui.visuals().text_color();
-        let colors = theme::palette(ui).series;
-        quiet_plot("pareto plans", theme::palette(ui))
-            .height(HEIGHT)
-            .x_axis_label(self.axis.label())
-            .y_axis_label(quality.label())
-            .label_formatter(|_| None)
-            .show(ui, |plot| {
-                if let Some(float) = float {
-                    plot.hline(
-                        HLine::new("float", 100.0 * float)
-                            .color(ink)
-                            .style(LineStyle::dashed_loose())
-                            .allow_hover(false),
-                    );
-                }
-                if !frontier.is_empty() {
-                    let line = Line::new("predicted frontier", frontier);
-                    let line = line.color(predicted_color).style(LineStyle::dotted_dense());
-                    plot.line(line.allow_hover(false));
-                }
-                self.measured_plans(plot, state, quality, marks, colors);
-                let here = marks.iter().find(|mark| Some(mark.index) == current);
-                for (name, position, color) in [
-                    (
-                        "current plan",
-                        here.map(|mark| mark.position),
-                        current_color,
-                    ),
-                    ("within the budget", solved, predicted_color),
-                ] {
-                    let points = Points::new(name, position.into_iter().collect::<Vec<_>>());
-                    plot.points(points.color(color).shape(MarkerShape::Diamond).radius(8.0));
-                }
-                for mark in marks {
-                    if let Some(name) = &mark.plan.name {
-                        let [x, y] = mark.position;
-                        let text = Text::new("", PlotPoint::new(x, y), format!("  {name}"));
-                        let text = text.color(ink).anchor(Align2::LEFT_CENTER);
-                        plot.text(text.allow_hover(false));
-                    }
-                }
-                pointed(plot, marks)
-            })
-            .inner
-    }
-
-    /// Front, plans, uniform plans, and what was predicted of all of them where asked.
-    fn measured_plans(
-        &self,
-        plot: &mut PlotUi<'_>,
-        state: Option<&SearchState>,
-        quality: Quality,
-        marks: &[Mark<'_>],
-        [plan_color, front_color, uniform_color, _, predicted_color]: [Color32; 5],
-    ) {
-        let on_front = state.map_or_else(Vec::new, |state| state.front(self.axis.axis()));
-        let front: Vec<[f64; 2]> = on_front
-            .iter()
-            .filter_map(|index| marks.iter().find(|mark| mark.index == *index))
-            .map(|mark| mark.position)
+        let frontier: Vec<[f64; 2]> = preview
+            .into_iter()
+            .flat_map(|preview| preview.frontier)
+            .filter_map(|point| self.position(*point, quality))
             .collect();
-        let line = Line::new("front", front.clone()).color(front_color);
-        plot.line(line.width(1.5).allow_hover(false));
+        let mut series = vec![line("predicted frontier", Ink::Series(4), frontier)];
+        let on_front = state.map_or_else(Vec::new, |state| state.front(self.axis.axis()));
+        let find = |index: &usize| marks.iter().find(|mark| mark.index == *index);
+        let front = on_front.iter().filter_map(find);
+        series.push(line(
+            "front",
+            Ink::Series(1),
+            front.map(|mark| mark.position).collect(),
+        ));
         if self.predictions {
             let predicted = marks.iter().filter_map(|mark| {
                 let y = quality.predicted(&mark.plan.predicted)?;
-                Some([mark.position[0], y])
+                Some(([mark.position[0], y], mark.name()))
             });
-            let points = Points::new("predicted", predicted.collect::<Vec<_>>());
-            let points = points.color(predicted_color).shape(MarkerShape::Cross);
-            plot.points(points.radius(4.0));
+            let name = "predicted before";
+            series.push(points(name, Ink::Weak, Marker::Diamond, predicted, false));
         }
-        let of = |is_uniform: bool| -> Vec<[f64; 2]> {
-            let found = marks
+        let of = |is_uniform: bool| {
+            let marks = marks
                 .iter()
-                .filter(|mark| mark.plan.name.is_some() == is_uniform);
-            found.map(|mark| mark.position).collect()
+                .filter(move |mark| mark.plan.name.is_some() == is_uniform);
+            marks.map(|mark| (mark.position, mark.name()))
         };
-        let points = Points::new("measured", of(false)).color(plan_color);
-        plot.points(points.radius(3.0));
-        plot.points(Points::new("front", front).color(front_color).radius(4.0));
-        let points = Points::new("uniform", of(true)).color(uniform_color);
-        plot.points(points.shape(MarkerShape::Square).radius(5.0));
+        let (ink, marker) = (Ink::Series(0), Marker::Circle);
+        series.push(points("measured", ink, marker, of(false), false));
+        let (ink, marker) = (Ink::Series(2), Marker::Square);
+        series.push(points("uniform", ink, marker, of(true), true));
+        let current = session.search_point();
+        let here = marks.iter().filter(|mark| Some(mark.index) == current);
+        let here = here.map(|mark| (mark.position, mark.name()));
+        let (ink, marker) = (Ink::Series(3), Marker::Diamond);
+        series.push(points("current plan", ink, marker, here, false));
+        let solved = preview
+            .and_then(|preview| preview.point)
+            .and_then(|point| self.position(point, quality));
+        let solved = solved.into_iter().map(|at| (at, String::new()));
+        let name = "within the budget";
+        series.push(points(name, Ink::Accent, Marker::Diamond, solved, false));
+        let float = state.filter(|_| quality == Quality::Accuracy);
+        let float = float.and_then(|state| state.float.metrics().top1());
+        series.extend(float.map(|float| Series {
+            name: "float".to_owned(),
+            ink: Ink::Weak,
+            shape: Shape::Level(100.0 * float),
+        }));
+        series.retain(|series| !is_empty(&series.shape));
+        Figure {
+            title: "Plans".to_owned(),
+            note: String::new(),
+            content: Content::Plot(Plot {
+                x: self.axis.figure_axis(),
+                y: quality.figure_axis(),
+                series,
+            }),
+        }
     }
 }
 
-/// The plan under the pointer, and whether it was clicked.
-fn pointed(plot: &PlotUi<'_>, marks: &[Mark<'_>]) -> Option<(usize, bool)> {
+impl Mark<'_> {
+    fn name(&self) -> String {
+        let name = self.plan.name.clone();
+        name.unwrap_or_else(|| self.plan.origin.text().to_owned())
+    }
+}
+
+fn line(name: &str, ink: Ink, points: Vec<[f64; 2]>) -> Series {
+    Series {
+        name: name.to_owned(),
+        ink,
+        shape: Shape::Line {
+            points,
+            marker: None,
+        },
+    }
+}
+
+fn points(
+    name: &str,
+    ink: Ink,
+    marker: Marker,
+    named: impl Iterator<Item = ([f64; 2], String)>,
+    is_labelled: bool,
+) -> Series {
+    let (points, names): (Vec<[f64; 2]>, Vec<String>) = named.unzip();
+    let labelled = if is_labelled {
+        (0..points.len()).collect()
+    } else {
+        Vec::new()
+    };
+    Series {
+        name: name.to_owned(),
+        ink,
+        shape: Shape::Points {
+            points,
+            marker,
+            names,
+            labelled,
+        },
+    }
+}
+
+fn is_empty(shape: &Shape) -> bool {
+    match shape {
+        Shape::Line { points, .. } | Shape::Points { points, .. } => points.is_empty(),
+        _ => false,
+    }
+}
+
+/// Where the pointer is on the screen, how places become values, and whether it was clicked.
+fn pointer(plot: &PlotUi<'_>) -> Option<(egui::Pos2, PlotTransform, bool)> {
     let response = plot.response();
     let position = response
         .hover_pos()
         .or_else(|| response.interact_pointer_pos())?;
-    let transform = *plot.transform();
+    Some((position, *plot.transform(), response.clicked()))
+}
+
+/// The plan under the pointer.
+fn nearest<'a, 'b>(
+    marks: &'a [Mark<'b>],
+    position: egui::Pos2,
+    transform: &PlotTransform,
+) -> Option<&'a Mark<'b>> {
     let distance = |mark: &Mark<'_>| {
         let [x, y] = mark.position;
         let on_screen = transform.position_from_point(&PlotPoint::new(x, y));
         on_screen.distance(position)
     };
-    let near = marks.iter().map(|mark| (mark.index, distance(mark)));
-    let nearest = near
-        .filter(|(_, distance)| *distance <= HIT_DISTANCE)
-        .min_by(|a, b| a.1.total_cmp(&b.1))?;
-    Some((nearest.0, response.clicked()))
+    let near = marks.iter().map(|mark| (distance(mark), mark));
+    near.filter(|(distance, _)| *distance <= HIT_DISTANCE)
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, mark)| mark)
 }
 
 /// A measured plan in words.
@@ -387,7 +399,7 @@ fn title(plan: &MeasuredPlan, quality: Quality, measured: f64) -> String {
     format!(
         "{name}: {}, {} {measured:.2}{predicted} on the {} samples of the search; click to make it the plan",
         format::bytes(plan.size_bytes),
-        quality.label(),
+        quality.figure_axis().text(),
         plan.score.samples
     )
 }

@@ -156,11 +156,13 @@ mod tests {
 
     #[test]
     fn networks_without_classes_are_judged_by_noise() {
-        let mut score = Score::default();
-        score.outputs = Power {
-            signal: 100.0,
-            noise: 1.0,
-            count: 10,
+        let score = Score {
+            outputs: Power {
+                signal: 100.0,
+                noise: 1.0,
+                count: 10,
+            },
+            ..Score::default()
         };
         assert_eq!(score.harm(), 0.01);
         assert_eq!(score.drop(&Score::default()), None);

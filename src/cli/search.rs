@@ -14,7 +14,7 @@ use crate::plan::{Plan, PlanFile};
 use crate::search::{End, Goal, Prepare, SearchState, Shard, SpaceRequest, Stage};
 use crate::session::{
     OpenData, OpenModel, SearchRequest, SearchSetup, SessionError, default_cache_bytes, in_file,
-    read_progress, rounded_to_nearest, run_search, write_atomically, write_json,
+    prepare_plan, read_progress, run_search, write_atomically, write_json,
 };
 
 /// At most so many plans of the front are measured on the evaluation samples, besides the uniform ones.
@@ -31,13 +31,7 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     announce(&data, arguments.output);
     announce_samples(&data, arguments);
     let base = arguments.base(&model)?;
-    let setup = SearchSetup::new(
-        &model,
-        &data,
-        &base,
-        request_of(arguments, &model, &base),
-        "nearest",
-    )?;
+    let setup = SearchSetup::new(&model, &data, &base, request_of(arguments, &model, &base))?;
     let ranges = if setup.needs_ranges() {
         Some(calibrated(&model, &data, arguments.output)?)
     } else {
@@ -53,7 +47,7 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     };
     state.shard = shard;
     let cancel = CancelToken::default();
-    let prepare = rounded_to_nearest(&model, ranges.as_ref(), &cancel);
+    let prepare = |plan: &Plan| prepare_plan(&model, plan, ranges.as_ref(), &cancel);
     let mut shown = Shown::new(arguments);
     let end = run_search(
         &model,

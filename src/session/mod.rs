@@ -56,6 +56,6 @@ pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
 pub use search_desk::{SearchNews, Solver, SolverBasis, StoredSearch};
 pub use search_files::{PartFile, in_file, read_progress, write_json};
-pub use search_setup::{SearchRequest, SearchSetup, rounded_to_nearest, run_search};
+pub use search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};

@@ -8,7 +8,7 @@ use super::error::SessionError;
 use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use super::search_setup::{SearchRequest, SearchSetup, rounded_to_nearest, run_search};
+use super::search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 use super::session::Session;
 use crate::engine::{Ranges, Subject};
 use crate::jobs::{JobContext, JobError};
@@ -215,7 +215,7 @@ impl Session {
             return;
         };
         let base = self.plan.clone();
-        let setup = match SearchSetup::new(&model, &data, &base, request, "nearest") {
+        let setup = match SearchSetup::new(&model, &data, &base, request) {
             Ok(setup) => Arc::new(setup),
             Err(error) => {
                 self.tell(Severity::Error, "Search", error.to_string());
@@ -307,7 +307,7 @@ impl Session {
         };
         let base = stored.base.plan_for(model.layers(), &model.identity());
         let Ok(base) = base else { return };
-        if let Ok(setup) = SearchSetup::new(model, data, &base, request, "nearest")
+        if let Ok(setup) = SearchSetup::new(model, data, &base, request)
             && let Ok(state) = setup.resume(stored.state, Shard::WHOLE)
         {
             self.search.begin(Arc::new(setup), base, &state);
@@ -377,7 +377,7 @@ fn work(
     cache_bytes: usize,
     mut state: SearchState,
 ) -> Result<(SearchNews, End), SessionError> {
-    let prepare = rounded_to_nearest(model, ranges, &context.cancel);
+    let prepare = |plan: &Plan| prepare_plan(model, plan, ranges, &context.cancel);
     let mut begun = None;
     let mut last = Stage::Scoring(0, 0);
     let end = run_search(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{Ranges, RunError};
+use crate::engine::{PreparedPlan, Ranges, RunError};
 use crate::jobs::CancelToken;
 use crate::plan::{Fingerprint, Plan};
 use crate::quant::NumberFormat;
@@ -59,8 +59,7 @@ pub struct SearchSetup {
 }
 
 impl SearchSetup {
-    /// Checks a request against a model; `base` gives schemes, calibrators and locks, and `rounding`
-    /// names how weights are rounded.
+    /// Checks a request against a model; `base` gives schemes, calibrators, rounding and locks.
     ///
     /// # Errors
     /// There is nothing to choose, a bound fits no layer, or no plan can keep the goal.
@@ -69,7 +68,6 @@ impl SearchSetup {
         data: &OpenData,
         base: &Plan,
         request: SearchRequest,
-        rounding: &str,
     ) -> Result<Self, SessionError> {
         let space = Space::new(model.graph(), model.layers(), base, &request.space)?;
         let widths = serde_json::to_string(&request.space)
@@ -78,11 +76,10 @@ impl SearchSetup {
         // Locked layers keep their widths; those of the others do not matter.
         let schemes = base.with_widths(&space.uniform(crate::plan::Widths::FLOAT));
         let samples = format!(
-            "{}|{}|{}|{}",
+            "{}|{}|{}",
             data.search.len(),
             data.search.batch_size(),
-            request.seed,
-            rounding
+            request.seed
         );
         let fingerprint = Fingerprint::of_parts([
             b"search".as_slice(),
@@ -191,11 +188,15 @@ pub fn run_search(
     run.run(state, &limits, news)
 }
 
-/// Makes plans ready to run with weights rounded to nearest.
-pub fn rounded_to_nearest<'a>(
-    model: &'a OpenModel,
-    ranges: Option<&'a Ranges>,
-    cancel: &'a CancelToken,
-) -> impl Fn(&Plan) -> Result<crate::engine::PreparedPlan, RunError> + 'a {
-    move |plan| model.executor.prepare_cancellable(plan, ranges, cancel)
+/// Makes a plan ready to run as its layers say; what is taken from data is taken from calibration samples.
+///
+/// # Errors
+/// As [`crate::engine::Executor::prepare`], or cancelled.
+pub fn prepare_plan(
+    model: &OpenModel,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    cancel: &CancelToken,
+) -> Result<PreparedPlan, RunError> {
+    model.executor.prepare_cancellable(plan, ranges, cancel)
 }

@@ -244,8 +244,9 @@ impl SearchState {
                 .min_by(|(_, a), (_, b)| harm(a).total_cmp(&harm(b)).then(size(a).cmp(&size(b)))),
             Goal::Drop(most) => plans
                 .filter(|(_, plan)| {
+                    // Shares of counts are rounded.
                     let drop = plan.score.drop(&self.float);
-                    drop.is_some_and(|drop| drop <= most)
+                    drop.is_some_and(|drop| drop <= most + 1e-9)
                 })
                 .min_by(|(_, a), (_, b)| size(a).cmp(&size(b)).then(harm(a).total_cmp(&harm(b)))),
         };

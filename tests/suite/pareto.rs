@@ -23,7 +23,7 @@ fn the_budget_is_solved_at_once_and_letting_go_makes_it_the_plan() {
     open_tab(&mut window);
     window.get_by_label_contains("No plan is measured yet");
     let before = session(&window).cost().unwrap().size_bytes;
-    window.get_by_label("Budget").focus();
+    window.get_by_label("Budget of the plan").focus();
     window.step();
     for _ in 0..12 {
         window.key_press(Key::ArrowLeft);

@@ -72,7 +72,7 @@ impl SliderView {
                 let response = ui
                     .add(slider)
                     .on_hover_text("Drag: the best widths within the budget are found at once. Letting go makes them the plan")
-                    .accessible_name("Budget");
+                    .accessible_name("Budget of the plan");
                 ui.label(axis.amount(limit));
                 response
             })

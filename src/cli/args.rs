@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::data::Preprocess;
 use crate::engine::{Arithmetic, Protocol, Subject};
-use crate::plan::{Assignment, Plan, Preset, Widths};
-use crate::quant::{Calibrator, Granularity, NumberFormat, Scheme};
+use crate::plan::{Assignment, Corrections, Plan, Preset, Rounding, Widths};
+use crate::quant::{Calibrator, Granularity, NumberFormat, QuantError, Scheme};
 use crate::search::{Bound, Budget, Shard};
 use crate::session::{DataRequest, OpenModel, SessionError, read_plan};
 
@@ -149,6 +149,26 @@ impl DataOptions {
     }
 }
 
+/// Calibrator as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CalibratorArgument {
+    /// The one with the least error of the network's output, for each tensor.
+    Auto,
+    /// This one for all.
+    Named(Calibrator),
+}
+
+impl std::str::FromStr for CalibratorArgument {
+    type Err = QuantError;
+
+    fn from_str(text: &str) -> Result<Self, QuantError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            other => other.parse().map(Self::Named),
+        }
+    }
+}
+
 /// Which plan.
 #[derive(Clone, Debug, Args)]
 pub struct PlanOptions {
@@ -167,9 +187,18 @@ pub struct PlanOptions {
     /// A saved plan
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best
     #[arg(long, value_name = "NAME")]
-    pub calibrator: Option<Calibrator>,
+    pub calibrator: Option<CalibratorArgument>,
+    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
+    #[arg(long, value_name = "NAME")]
+    pub weight_calibrator: Option<Calibrator>,
+    /// How weights are rounded: nearest, or on calibration data gptq, descent, or auto for what suits each layer best
+    #[arg(long, value_name = "NAME")]
+    pub rounding: Option<Rounding>,
+    /// What is corrected on calibration data: bias, refit and equalize, separated by commas, or none
+    #[arg(long, value_name = "LIST")]
+    pub correct: Option<Corrections>,
     /// Scheme of the weights: symmetric or asymmetric
     #[arg(long, value_name = "NAME")]
     pub scheme: Option<Scheme>,
@@ -186,6 +215,41 @@ impl PlanOptions {
             || !self.assignments.is_empty()
             || self.preset.is_some()
             || self.plan.is_some()
+            || self.rounding.is_some()
+            || self.correct.is_some()
+    }
+
+    /// Whether the calibrator of each activation is to be chosen.
+    pub fn chooses_calibrators(&self) -> bool {
+        self.calibrator == Some(CalibratorArgument::Auto)
+    }
+
+    fn set_rounding(&self, plan: &mut Plan) {
+        if let Some(rounding) = self.rounding {
+            plan.set_rounding(rounding);
+            if matches!(rounding, Rounding::Gptq | Rounding::Descent) {
+                plan.set_weight_calibrator(Calibrator::Mse);
+            }
+        }
+        if let Some(calibrator) = self.weight_calibrator {
+            plan.set_weight_calibrator(calibrator);
+        }
+        if let Some(corrections) = self.correct {
+            plan.set_corrections(corrections);
+        }
+    }
+
+    /// The plan for a model, for a command that chooses no calibrators.
+    ///
+    /// # Errors
+    /// As [`PlanOptions::plan_for`], and where calibrators are to be chosen.
+    pub fn fixed_plan_for(&self, model: &OpenModel) -> Result<Plan, SessionError> {
+        if self.chooses_calibrators() {
+            return Err(SessionError::Missing(
+                "this command does not choose calibrators; see with `quantscope eval --calibrator auto --json` which suit, and name one".to_owned(),
+            ));
+        }
+        self.plan_for(model)
     }
 
     /// The plan for a model.
@@ -210,9 +274,10 @@ impl PlanOptions {
             }
         };
         plan.assign(layers, &self.assignments)?;
-        if let Some(calibrator) = self.calibrator {
+        if let Some(CalibratorArgument::Named(calibrator)) = self.calibrator {
             plan.set_activation_calibrator(calibrator);
         }
+        self.set_rounding(&mut plan);
         if let Some(scheme) = self.scheme {
             plan.set_weight_scheme(scheme);
         }

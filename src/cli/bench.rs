@@ -124,7 +124,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Exit, SessionError> {
 fn measure(arguments: &BenchArguments) -> Result<Exit, SessionError> {
     let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let inputs = Inputs::open(&model, arguments)?;
-    let plan = arguments.plan.plan_for(&model)?;
+    let plan = arguments.plan.fixed_plan_for(&model)?;
     let ranges = ranges_for(&plan, &model, &inputs.data, arguments.output)?;
     let batches = inputs.data.evaluation.in_memory()?;
     let bench = Bench {

@@ -9,11 +9,12 @@ use super::args::{ComputeOptions, EvalArguments, OutputOptions};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
+use super::tuning::tuned;
 use crate::engine::{Classification, Evaluation, LayerErrors, Ranges, calibrate, evaluate_plan};
 use crate::jobs::CancelToken;
 use crate::plan::{Cost, LayerPlan, Plan, cost, layer_cost};
-use crate::quant::{NumberFormat, SliceErrors};
-use crate::session::{OpenData, OpenModel, SessionError};
+use crate::quant::{Calibrator, NumberFormat, SliceErrors};
+use crate::session::{OpenData, OpenModel, SessionError, Tuned};
 
 #[derive(Serialize)]
 struct Report {
@@ -73,6 +74,11 @@ struct LayerReport {
     output_sqnr_db: Decibel,
     saturation: Option<f64>,
     size_bytes: u64,
+    /// How the range of the input was chosen.
+    calibrator: Calibrator,
+    /// How the weight was rounded, where that took calibration data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounding: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -105,23 +111,23 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let load = started.elapsed().as_secs_f64();
     let data = open_data(&model, arguments)?;
     let before_calibration = Instant::now();
-    let ranges = ranges_for(&plan, &model, &data, arguments.output)?;
+    let tuned = tuned(&model, plan, &data, &arguments.plan, arguments.output)?;
     let calibrate = before_calibration.elapsed().as_secs_f64();
-    let prepared = model.executor.prepare(&plan, ranges.as_ref())?;
+    let plan = &tuned.plan;
     let mut progress = Progress::new("Evaluating", data.evaluation.len(), arguments.output);
     let evaluation = evaluate_plan(
-        &model.executor,
-        &prepared,
+        &tuned.executor,
+        &tuned.prepared,
         &data.evaluation,
         None,
         usize::MAX,
         &CancelToken::default(),
         &mut |so_far| progress.show(so_far.samples, &accuracy_so_far(so_far)),
     )?;
-    let cost = cost(model.layers(), &plan, model.other_parameters);
+    let cost = cost(model.layers(), plan, model.other_parameters);
     let report = Report {
         samples: evaluation.samples,
-        calibration_samples: ranges.as_ref().map_or(0, |ranges| ranges.samples),
+        calibration_samples: calibration_samples(&tuned),
         skipped: skipped_files(&data),
         float: Metrics::from(&evaluation.float),
         plan: Metrics::from(&evaluation.plan),
@@ -134,7 +140,7 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
         average_activation_bits: cost.average_activation_bits,
         macs: cost.macs,
         bops: cost.bops,
-        layers: layer_reports(&model, &plan, &evaluation),
+        layers: layer_reports(&model, &tuned, &evaluation),
         seconds: Seconds {
             load,
             decode: data.evaluation.decode_secs() + data.calibration.decode_secs(),
@@ -171,7 +177,7 @@ pub(super) fn announce(data: &OpenData, options: OutputOptions) {
 }
 
 /// Whether the plan needs ranges.
-pub(super) fn quantizes_activations(plan: &Plan) -> bool {
+fn quantizes_activations(plan: &Plan) -> bool {
     let quantizes = |layer: &LayerPlan| layer.activation.format != NumberFormat::F32;
     plan.layers().iter().any(quantizes)
 }
@@ -206,6 +212,13 @@ pub(super) fn calibrated(
     Ok(ranges)
 }
 
+/// Samples that ranges and weights were made on.
+fn calibration_samples(tuned: &Tuned) -> usize {
+    let ranges = tuned.ranges.as_ref().map_or(0, |ranges| ranges.samples);
+    let rounded = tuned.rounded.as_ref().map_or(0, |rounded| rounded.samples);
+    ranges.max(rounded)
+}
+
 fn accuracy_so_far(evaluation: &Evaluation) -> String {
     match (evaluation.float.top1(), evaluation.plan.top1()) {
         (Some(float), Some(plan)) => format!(
@@ -235,13 +248,15 @@ pub(super) fn skipped_files(data: &OpenData) -> Vec<SkippedFile> {
     files
 }
 
-fn layer_reports(model: &OpenModel, plan: &Plan, evaluation: &Evaluation) -> Vec<LayerReport> {
+fn layer_reports(model: &OpenModel, tuned: &Tuned, evaluation: &Evaluation) -> Vec<LayerReport> {
+    let rounded = |index: usize| tuned.rounded.as_ref()?.layers().get(index)?.as_ref();
     model
         .layers()
         .iter()
-        .zip(plan.layers())
+        .zip(tuned.plan.layers())
         .zip(&evaluation.layers)
-        .map(|((layer, choice), errors)| {
+        .enumerate()
+        .map(|(index, ((layer, choice), errors))| {
             let LayerErrors {
                 weight,
                 activation,
@@ -261,6 +276,8 @@ fn layer_reports(model: &OpenModel, plan: &Plan, evaluation: &Evaluation) -> Vec
                 output_sqnr_db: Decibel(Some(output.sqnr_db())),
                 saturation: activation.as_ref().map(SliceErrors::saturation),
                 size_bytes: layer_cost(layer, choice).size_bytes,
+                calibrator: choice.activation.calibrator,
+                rounding: rounded(index).map(|rounded| rounded.method.to_string()),
             }
         })
         .collect()
@@ -320,6 +337,9 @@ fn print(report: &Report, evaluation: &Evaluation, cost: &Cost) {
             layer.activation_sqnr_db,
             layer.output_sqnr_db
         ));
+        if let Some(rounding) = &layer.rounding {
+            output::line(&format!("  rounded: {rounding}"));
+        }
     }
     for file in &report.skipped {
         output::note(&format!("skipped {}: {}", file.file, file.reason));

@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         )));
     }
     let model = OpenModel::open(&arguments.model)?;
-    let plan = arguments.plan.plan_for(&model)?;
+    let plan = arguments.plan.fixed_plan_for(&model)?;
     let file = PlanFile::new(&plan, model.layers(), model.identity(), None);
     std::fs::create_dir_all(&arguments.out).map_err(|source| SessionError::Write {
         path: arguments.out.clone(),

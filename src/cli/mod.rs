@@ -16,6 +16,7 @@ mod search;
 mod search_report;
 mod sensitivity;
 mod timing;
+mod tuning;
 
 pub use args::{Arguments, Command, WindowArguments};
 pub use sample::run_sample;

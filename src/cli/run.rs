@@ -1,19 +1,21 @@
 //! `quantscope run`: raw outputs for `.npy` inputs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use super::Exit;
 use super::args::RunArguments;
-use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
+use super::eval::{announce, thread_pool};
 use super::output;
+use super::tuning::tuned;
 use crate::data::{NpyArray, NpyData, write_f32, write_i64};
-use crate::engine::{PreparedPlan, RunError, forward};
+use crate::engine::{Executor, PreparedPlan, RunError, equalized, forward};
 use crate::jobs::CancelToken;
 use crate::model::ValueId;
-use crate::session::{OpenData, OpenModel, SessionError};
+use crate::session::{OpenData, OpenModel, SessionError, needs_calibration};
 
 #[derive(Serialize)]
 struct Report {
@@ -40,8 +42,8 @@ fn run_model(arguments: &RunArguments) -> Result<Exit, SessionError> {
         .collect();
     let inputs = inputs?;
     check_inputs(&model, &inputs)?;
-    let prepared = prepare(&model, arguments)?;
-    let outputs = forward(&model.executor, &prepared, &inputs, &CancelToken::default())?;
+    let (executor, prepared) = prepare(&model, arguments)?;
+    let outputs = forward(&executor, &prepared, &inputs, &CancelToken::default())?;
     std::fs::create_dir_all(&arguments.out).map_err(|source| SessionError::Write {
         path: arguments.out.clone(),
         source,
@@ -73,28 +75,35 @@ fn run_model(arguments: &RunArguments) -> Result<Exit, SessionError> {
     Ok(Exit::Done)
 }
 
-/// Float, or the plan that the options ask for.
-fn prepare(model: &OpenModel, arguments: &RunArguments) -> Result<PreparedPlan, SessionError> {
+/// Float, or the plan that the options ask for, and what runs it.
+fn prepare(
+    model: &OpenModel,
+    arguments: &RunArguments,
+) -> Result<(Arc<Executor>, PreparedPlan), SessionError> {
+    let executor = Arc::clone(&model.executor);
     if !arguments.plan.is_given() {
-        return Ok(model.executor.prepare_float()?);
+        let prepared = executor.prepare_float()?;
+        return Ok((executor, prepared));
     }
     let plan = arguments.plan.plan_for(model)?;
-    let ranges = match &arguments.data_options.calib {
+    match &arguments.data_options.calib {
         Some(folder) => {
             let mut options = arguments.data_options.clone();
             options.calib = Some(folder.clone());
             let data = OpenData::open(model, options.request(folder.clone()))?;
             announce(&data, arguments.output);
-            ranges_for(&plan, model, &data, arguments.output)?
+            let tuned = tuned(model, plan, &data, &arguments.plan, arguments.output)?;
+            Ok((tuned.executor, tuned.prepared))
         }
-        None if quantizes_activations(&plan) => {
-            return Err(SessionError::Missing(
-                "the plan quantizes activations, whose ranges are not known; give calibration data with --calib DIR, or --activations f32".to_owned(),
-            ));
+        None if needs_calibration(&plan) => Err(SessionError::Missing(
+            "the plan quantizes activations or rounds weights on calibration data; give that with --calib DIR, or --activations f32 and nearest rounding".to_owned(),
+        )),
+        None => {
+            let (executor, _) = equalized(&executor, &plan)?;
+            let prepared = executor.prepare(&plan, None)?;
+            Ok((executor, prepared))
         }
-        None => None,
-    };
-    Ok(model.executor.prepare(&plan, ranges.as_ref())?)
+    }
 }
 
 fn read_input(model: &OpenModel, argument: &str) -> Result<(ValueId, Tensor), SessionError> {

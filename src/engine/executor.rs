@@ -164,6 +164,11 @@ impl Executor {
         Self { arithmetic, ..self }
     }
 
+    /// Another network on the same arithmetic.
+    pub(super) fn with_graph(&self, graph: Arc<Graph>) -> Self {
+        Self::new(graph).with_arithmetic(self.arithmetic)
+    }
+
     /// How the values depend on the batch.
     pub(super) fn batch_axis(&self) -> &BatchAxis {
         self.batch_axis.get_or_init(|| BatchAxis::of(&self.graph))
@@ -193,8 +198,9 @@ impl Executor {
     /// Quantizes and packs the weights of a plan, and places the input quantizers.
     ///
     /// # Errors
-    /// [`RunError`] names the layer whose weight cannot be quantized, or whose quantized input has
-    /// no range because nothing was calibrated.
+    /// [`RunError`] names the layer whose weight cannot be quantized or depends on calibration data
+    /// (see [`round_plan`](super::round_plan)), or whose quantized input has no range because nothing
+    /// was calibrated.
     pub fn prepare(&self, plan: &Plan, ranges: Option<&Ranges>) -> Result<PreparedPlan, RunError> {
         self.prepare_cancellable(plan, ranges, &CancelToken::default())
     }
@@ -209,6 +215,14 @@ impl Executor {
         ranges: Option<&Ranges>,
         cancel: &CancelToken,
     ) -> Result<PreparedPlan, RunError> {
+        for (layer, choice) in self.layers.iter().zip(plan.layers()) {
+            if choice.rounds_on_data() {
+                return Err(RunError::layer(
+                    layer,
+                    "its weight is to be rounded on calibration data, which has not been done; round the plan first, or choose nearest rounding without corrections".to_owned(),
+                ));
+            }
+        }
         let layers: Result<Vec<PreparedLayer>, RunError> = (0u32..)
             .zip(plan.layers().iter().take(self.layers.len()))
             .map(|(index, choice)| {

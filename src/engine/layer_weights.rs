@@ -65,6 +65,27 @@ pub(super) struct LayerCall<'a> {
 }
 
 impl LayerWeights {
+    /// Packs weights whose levels were chosen elsewhere, and a bias in place of the layer's own.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if they do not fit it.
+    pub(super) fn of_quantized(
+        graph: &Graph,
+        layer: &Layer,
+        quantized: &QuantizedWeights,
+        bias: Option<&[f32]>,
+    ) -> Result<Self, RunError> {
+        let steps = quantized.channel_steps();
+        let values = &quantized.dequantized;
+        let packed = pack_values(graph, layer, values, steps.as_ref(), bias)
+            .map_err(|error| RunError::layer(layer, error.to_string()))?;
+        let errors = quantized.errors;
+        Ok(Self {
+            packed,
+            quantized: Some(WeightQuantization { errors }),
+        })
+    }
+
     /// Whether an activation and a residual can be computed with the layer.
     pub(super) fn takes_followers(&self) -> bool {
         matches!(self.packed, Packed::BlockedConv(_))
@@ -233,24 +254,29 @@ fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, 
         values = quantized.dequantized;
         Some(WeightQuantization { errors })
     };
-    let packed = pack_values(graph, layer, &values, steps.as_ref())
+    let packed = pack_values(graph, layer, &values, steps.as_ref(), None)
         .map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(LayerWeights { packed, quantized })
 }
 
-/// `steps` are the weights in steps of the scale of each output channel, where they have one.
+/// `steps` are the weights in steps of the scale of each output channel, where they have one;
+/// `changed_bias` stands in for the layer's own.
 fn pack_values(
     graph: &Graph,
     layer: &Layer,
     values: &[f32],
     steps: Option<&ChannelSteps>,
+    changed_bias: Option<&[f32]>,
 ) -> Result<Packed, OpError> {
     let node = graph.node(layer.node);
-    let bias: Option<Vec<f32>> = layer
-        .bias
-        .and_then(|id| graph.initializer(id))
-        .map(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
-        .transpose()?;
+    let bias = match (
+        changed_bias,
+        layer.bias.and_then(|id| graph.initializer(id)),
+    ) {
+        (Some(bias), _) => Some(bias.to_vec()),
+        (None, Some(tensor)) => Some(tensor.flatten_all()?.to_vec1::<f32>()?),
+        (None, None) => None,
+    };
     let computed_bias = layer.bias.is_none() && node.input(2).is_some();
     match (&node.op, layer.weight_shape.as_slice()) {
         (Op::Conv(conv), &[out, per_group, height, width]) if !computed_bias => {
@@ -296,7 +322,7 @@ fn pack_values(
             };
             let bias = bias.map(|bias| bias.iter().map(|b| b * beta).collect::<Vec<f32>>());
             if bias.as_ref().is_some_and(|bias| bias.len() != outer) {
-                return plain(graph, layer, values);
+                return plain(graph, layer, values, changed_bias);
             }
             let weights = if *trans_b {
                 MatMulWeights::pack_transposed(values, inner, outer, bias.as_deref())
@@ -305,12 +331,20 @@ fn pack_values(
             };
             Ok(Packed::MatMul(Arc::new(weights?)))
         }
-        _ => plain(graph, layer, values),
+        _ => plain(graph, layer, values, changed_bias),
     }
 }
 
-fn plain(graph: &Graph, layer: &Layer, values: &[f32]) -> Result<Packed, OpError> {
+fn plain(
+    graph: &Graph,
+    layer: &Layer,
+    values: &[f32],
+    changed_bias: Option<&[f32]>,
+) -> Result<Packed, OpError> {
     let weight = Tensor::from_slice(values, layer.weight_shape.as_slice(), &Device::Cpu)?;
-    let bias = layer.bias.and_then(|id| graph.initializer(id)).cloned();
+    let bias = match changed_bias {
+        Some(bias) => Some(Tensor::from_slice(bias, bias.len(), &Device::Cpu)?),
+        None => layer.bias.and_then(|id| graph.initializer(id)).cloned(),
+    };
     Ok(Packed::Plain { weight, bias })
 }

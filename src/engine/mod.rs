@@ -17,6 +17,7 @@ mod ops;
 mod pieces;
 mod prediction;
 mod ranges;
+mod rounding;
 mod sample_predictions;
 mod sensitivity;
 mod slices;
@@ -40,6 +41,7 @@ pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
+pub use rounding::{RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_plan};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use sensitivity::{
     Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, SweepPart, sensitivity,

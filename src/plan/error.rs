@@ -70,4 +70,12 @@ pub enum PlanError {
         /// On which side it is missing.
         where_missing: &'static str,
     },
+    /// A rounding method is not known.
+    #[error("unknown rounding {0:?}; expected nearest, gptq, descent or auto")]
+    UnknownRounding(String),
+    /// A correction is not known.
+    #[error(
+        "unknown correction {0:?}; expected bias, refit and equalize, separated by commas, or none"
+    )]
+    UnknownCorrection(String),
 }

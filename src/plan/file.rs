@@ -5,17 +5,20 @@ use serde::{Deserialize, Serialize};
 use super::error::PlanError;
 use super::fingerprint::Fingerprint;
 use super::plan::{LayerPlan, Plan};
+use super::rounding::{Corrections, Rounding};
 use crate::model::Layer;
 use crate::quant::QuantSpec;
 
-/// Version that this program writes.
-pub const PLAN_VERSION: u32 = 1;
+/// Newest version of the file.
+///
+/// Version 2 adds rounding and corrections; a plan without them is written as version 1.
+pub const PLAN_VERSION: u32 = 2;
 
 /// A plan as it is stored, with what it was made for.
 ///
 /// ```text
-/// { "version": 1, "model": {"name", "sha256"}, "data": "<sha256>" | null, "target": "generic",
-///   "layers": [ {"name", "weight": SPEC, "activation": SPEC, "locked"} ] }
+/// { "version": 1 | 2, "model": {"name", "sha256"}, "data": "<sha256>" | null, "target": "generic",
+///   "layers": [ {"name", "weight": SPEC, "activation": SPEC, "rounding", "corrections", "locked"} ] }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanFile {
@@ -49,16 +52,37 @@ pub struct StoredLayer {
     pub weight: QuantSpec,
     /// How its input is quantized.
     pub activation: QuantSpec,
+    /// How the levels of its weight are chosen; `nearest` where absent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rounding: Rounding,
+    /// What else is corrected; `none` where absent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub corrections: Corrections,
     /// Whether presets and searches leave it alone.
     #[serde(default)]
     pub locked: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The oldest version that can say what a plan says.
+fn version_of(plan: &Plan) -> u32 {
+    let is_plain =
+        |layer: &LayerPlan| is_default(&layer.rounding) && is_default(&layer.corrections);
+    if plan.layers().iter().all(is_plain) {
+        1
+    } else {
+        PLAN_VERSION
+    }
 }
 
 impl PlanFile {
     /// The file of a plan.
     pub fn new(plan: &Plan, layers: &[Layer], model: PlanModel, data: Option<Fingerprint>) -> Self {
         Self {
-            version: PLAN_VERSION,
+            version: version_of(plan),
             model,
             data,
             target: "generic".to_owned(),
@@ -69,6 +93,8 @@ impl PlanFile {
                     name: layer.name.clone(),
                     weight: choice.weight,
                     activation: choice.activation,
+                    rounding: choice.rounding,
+                    corrections: choice.corrections,
                     locked: choice.locked,
                 })
                 .collect(),
@@ -136,6 +162,8 @@ impl PlanFile {
                     .map(|stored| LayerPlan {
                         weight: stored.weight,
                         activation: stored.activation,
+                        rounding: stored.rounding,
+                        corrections: stored.corrections,
                         locked: stored.locked,
                     })
                     .ok_or_else(|| mismatch(&layer.name, "in the model but not in the plan"))
@@ -169,6 +197,21 @@ mod tests {
     #[test]
     fn a_plan_survives_its_file() {
         let (layers, plan, file) = saved();
+        let read = PlanFile::from_json(&file.to_json().unwrap()).unwrap();
+        assert_eq!(read.plan_for(&layers, &model("aa")).unwrap(), plan);
+    }
+
+    #[test]
+    fn rounding_survives_and_asks_for_a_newer_program() {
+        let (layers, mut plan, file) = saved();
+        assert_eq!(file.version, 1);
+        assert!(!file.to_json().unwrap().contains("rounding"));
+        plan.set_rounding(Rounding::Gptq);
+        plan.edit(&[crate::model::LayerId(0)], |layer| {
+            layer.corrections = "bias,equalize".parse().unwrap();
+        });
+        let file = PlanFile::new(&plan, &layers, model("aa"), None);
+        assert_eq!(file.version, 2);
         let read = PlanFile::from_json(&file.to_json().unwrap()).unwrap();
         assert_eq!(read.plan_for(&layers, &model("aa")).unwrap(), plan);
     }

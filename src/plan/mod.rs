@@ -16,6 +16,7 @@ mod pattern;
 )]
 mod plan;
 mod preset;
+mod rounding;
 mod widths;
 
 pub use cost::{Cost, LayerCost, cost, layer_cost};
@@ -26,4 +27,5 @@ pub use groups::input_groups;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
+pub use rounding::{Corrections, Rounding};
 pub use widths::Widths;

@@ -3,6 +3,7 @@
 use super::error::PlanError;
 use super::fingerprint::Fingerprint;
 use super::pattern::Assignment;
+use super::rounding::{Corrections, Rounding};
 use super::widths::Widths;
 use crate::model::{Layer, LayerId};
 use crate::quant::{Calibrator, Granularity, NumberFormat, QuantSpec, Scheme};
@@ -14,6 +15,10 @@ pub struct LayerPlan {
     pub weight: QuantSpec,
     /// How the layer's input activation is quantized.
     pub activation: QuantSpec,
+    /// How the levels of the weight are chosen.
+    pub rounding: Rounding,
+    /// What else is corrected on calibration data.
+    pub corrections: Corrections,
     /// Presets and searches leave a locked layer as it is.
     pub locked: bool,
 }
@@ -24,8 +29,16 @@ impl LayerPlan {
         Self {
             weight: QuantSpec::weight(widths.weight),
             activation: QuantSpec::activation(widths.activation),
+            rounding: Rounding::Nearest,
+            corrections: Corrections::NONE,
             locked: false,
         }
+    }
+
+    /// Whether the weight depends on calibration data.
+    pub fn rounds_on_data(&self) -> bool {
+        let corrects = self.corrections.bias || self.corrections.refit;
+        self.weight.format != NumberFormat::F32 && (self.rounding != Rounding::Nearest || corrects)
     }
 
     /// The two widths.
@@ -159,12 +172,42 @@ impl Plan {
         }
     }
 
+    /// Sets the calibrator of every weight.
+    pub fn set_weight_calibrator(&mut self, calibrator: Calibrator) {
+        for layer in &mut self.layers {
+            layer.weight.calibrator = calibrator;
+        }
+    }
+
+    /// Sets how the levels of every weight are chosen.
+    pub fn set_rounding(&mut self, rounding: Rounding) {
+        for layer in &mut self.layers {
+            layer.rounding = rounding;
+        }
+    }
+
+    /// Sets what is corrected in every layer.
+    pub fn set_corrections(&mut self, corrections: Corrections) {
+        for layer in &mut self.layers {
+            layer.corrections = corrections;
+        }
+    }
+
     /// Identifies what this plan computes; locks do not change it.
     pub fn fingerprint(&self) -> Fingerprint {
         let parts: Vec<String> = self
             .layers
             .iter()
-            .map(|layer| format!("{:?}|{:?}", layer.weight, layer.activation))
+            .map(|layer| {
+                let LayerPlan {
+                    weight,
+                    activation,
+                    rounding,
+                    corrections,
+                    locked: _,
+                } = layer;
+                format!("{weight:?}|{activation:?}|{rounding}|{corrections}")
+            })
             .collect();
         Fingerprint::of_parts(parts.iter().map(|part| part.as_bytes()))
     }

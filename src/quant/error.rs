@@ -101,4 +101,31 @@ pub enum QuantError {
          Run calibration with at least one sample, or set the range by hand"
     )]
     NothingObserved,
+    /// Sums over a layer's inputs that belong to another weight.
+    #[error(
+        "sums over windows of {sizes} numbers for {outputs} outputs do not fit a weight of {channels} channels \
+         of {channel_len} numbers. Sum over the inputs of the same layer"
+    )]
+    RoundingSums {
+        /// Output channels of the weight.
+        channels: usize,
+        /// Numbers of a channel of the weight.
+        channel_len: usize,
+        /// Output channels of the sums.
+        outputs: usize,
+        /// Numbers of a window of the sums.
+        sizes: usize,
+    },
+    /// Sums over a layer's inputs that contain NaN or infinity.
+    #[error(
+        "the inputs on the calibration data are NaN, infinite or too large to be squared. \
+         Check the samples, or choose nearest rounding for this layer"
+    )]
+    NonFiniteSums,
+    /// Inputs that depend on each other, without damping.
+    #[error(
+        "the inputs on the calibration data depend on each other, so that their matrix is singular. \
+         Calibrate on more samples, raise the damping, or choose nearest rounding for this layer"
+    )]
+    SingularSums,
 }

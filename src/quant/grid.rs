@@ -145,6 +145,15 @@ impl Grid {
         }
     }
 
+    /// The same codes with other distances; a scale that is no scale leaves the grid as it is.
+    pub(super) fn with_scale(self, scale: f32) -> Self {
+        if scale.is_finite() && scale > 0.0 {
+            Self { scale, ..self }
+        } else {
+            self
+        }
+    }
+
     /// The step between two levels, finite and above zero.
     pub const fn scale(&self) -> f32 {
         self.scale

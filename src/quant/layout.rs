@@ -51,6 +51,11 @@ impl ChannelLayout {
         self.outer * self.inner
     }
 
+    /// Output channels.
+    pub(super) fn channel_count(&self) -> usize {
+        self.channels
+    }
+
     /// The channels of values in channel order; none when there are no values.
     pub(super) fn channels<'a>(&self, by_channel: &'a [f32]) -> std::slice::Chunks<'a, f32> {
         by_channel.chunks(self.channel_len().max(1))

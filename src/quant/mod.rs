@@ -29,6 +29,7 @@ mod half;
 mod histogram;
 mod layout;
 mod observer;
+mod rounding;
 mod size;
 mod spec;
 mod statistics;
@@ -46,6 +47,9 @@ pub use grid::Grid;
 pub use half::HalfFormat;
 pub use histogram::Histogram;
 pub use observer::Observer;
+pub use rounding::{
+    LevelChoice, RoundedWeights, RoundingMethod, WindowSums, output_error, round_weights,
+};
 pub use size::{WeightStorage, packed_weight_bytes};
 pub use spec::{Calibrator, Granularity, QuantSpec, Range, Scheme};
 pub use statistics::{

@@ -47,6 +47,50 @@ pub struct ChannelSteps {
 }
 
 impl QuantizedWeights {
+    /// Weights whose levels were chosen elsewhere, with their errors against `weights`.
+    ///
+    /// `levels` lie in the order and shape of the weight; `grids` as in [`QuantizedWeights::grids`].
+    ///
+    /// # Errors
+    /// [`QuantError::WeightShape`] where levels or grids are not as many as shape and granularity say.
+    pub fn from_levels(
+        weights: &[f32],
+        levels: Vec<f32>,
+        grids: Vec<Grid>,
+        shape: &[usize],
+        channel_axis: usize,
+        granularity: Granularity,
+    ) -> Result<Self, QuantError> {
+        let layout = ChannelLayout::new(weights.len(), shape, channel_axis)?;
+        let expected = grid_count(shape, channel_axis, granularity)?;
+        if levels.len() != weights.len() || grids.len() != expected {
+            return Err(QuantError::WeightShape {
+                shape: shape.to_vec(),
+                elements: levels.len(),
+                channel_axis,
+            });
+        }
+        let (before, after) = (layout.gather(weights), layout.gather(&levels));
+        let channel_errors: Vec<SliceErrors> = layout
+            .channels(&before)
+            .zip(layout.channels(&after))
+            .map(|(before, after)| errors_between(before, after))
+            .collect();
+        let mut errors = SliceErrors::default();
+        for channel in &channel_errors {
+            errors.merge(channel);
+        }
+        let group_len = group_len(&layout, granularity);
+        Ok(Self {
+            dequantized: levels,
+            grids,
+            errors,
+            channel_errors,
+            layout,
+            group_len,
+        })
+    }
+
     /// The grid of the weight at a position in memory order.
     ///
     /// `None` beyond the last weight and for the floating-point formats.
@@ -199,7 +243,21 @@ pub fn grid_count(
     Ok(elements / channel_len * channel_len.div_ceil(group_len(&layout, granularity)))
 }
 
-fn group_len(layout: &ChannelLayout, granularity: Granularity) -> usize {
+/// The errors of levels that no single grid need have given; none of them saturates.
+fn errors_between(before: &[f32], after: &[f32]) -> SliceErrors {
+    let mut sum = ErrorSum::default();
+    sum.add(before, after);
+    let differences = before.iter().zip(after).map(|(x, y)| (x - y).abs());
+    SliceErrors {
+        signal: sum.signal,
+        noise: sum.noise,
+        max_abs_error: differences.fold(0.0, f32::max),
+        count: sum.count,
+        ..SliceErrors::default()
+    }
+}
+
+pub(super) fn group_len(layout: &ChannelLayout, granularity: Granularity) -> usize {
     match granularity {
         Granularity::PerTensor | Granularity::PerChannel => layout.channel_len().max(1),
         Granularity::PerGroup(size) => size.get(),
@@ -288,16 +346,20 @@ fn quantize_channels(
 }
 
 /// How the weights that share one grid are rounded.
-struct SliceRule {
-    grid: Grid,
+pub(super) struct SliceRule {
+    pub(super) grid: Grid,
     /// The magnitude of 1-bit weights; 0 for a slice of zeros, whose grid has scale 1.
     binary_magnitude: Option<f32>,
 }
 
 impl SliceRule {
     /// The rule that a choice gives for one slice of finite weights.
-    fn new(weights: &[f32], spec: &QuantSpec, bits: BitWidth) -> Result<Self, QuantError> {
-        if spec.scheme == Scheme::Symmetric && bits == BitWidth::MIN {
+    pub(super) fn new(
+        weights: &[f32],
+        spec: &QuantSpec,
+        bits: BitWidth,
+    ) -> Result<Self, QuantError> {
+        if takes_signs(spec, bits) {
             let magnitude = spec
                 .range_override
                 .map_or_else(|| mean_abs(weights), Range::max_abs);
@@ -310,11 +372,7 @@ impl SliceRule {
             Scheme::Symmetric => Grid::symmetric_weight(range.max_abs(), bits),
             Scheme::Asymmetric => Ok(Grid::asymmetric(range, bits)),
         };
-        let full = || {
-            extremes(weights)
-                .range
-                .map_or(Range::ZERO, Range::widened_to_zero)
-        };
+        let full = || full_range(weights);
         let grid = match (spec.range_override, spec.calibrator) {
             (Some(range), _) => grid_of(range),
             (None, Calibrator::Percentile(p)) => {
@@ -331,12 +389,38 @@ impl SliceRule {
         })
     }
 
+    /// The range that nothing is cut off from; of 1-bit weights, that of their two levels.
+    pub(super) fn full_range(weights: &[f32], spec: &QuantSpec, bits: BitWidth) -> Range {
+        if takes_signs(spec, bits) {
+            let magnitude = mean_abs(weights);
+            Range::from_ordered(-magnitude, magnitude)
+        } else {
+            full_range(weights)
+        }
+    }
+
+    /// Whether the weights take the two levels of their signs alone.
+    pub(super) fn is_binary(&self) -> bool {
+        self.binary_magnitude.is_some()
+    }
+
     fn round(&self, src: &[f32], dst: &mut [f32]) -> SliceErrors {
         match self.binary_magnitude {
             Some(magnitude) => round_observed(Binary { magnitude }, src, dst),
             None => self.grid.fake_quantize_observed(src, dst),
         }
     }
+}
+
+/// Whether 1-bit weights take their signs times a magnitude.
+fn takes_signs(spec: &QuantSpec, bits: BitWidth) -> bool {
+    spec.scheme == Scheme::Symmetric && bits == BitWidth::MIN
+}
+
+fn full_range(weights: &[f32]) -> Range {
+    extremes(weights)
+        .range
+        .map_or(Range::ZERO, Range::widened_to_zero)
 }
 
 fn mean_abs(weights: &[f32]) -> f32 {

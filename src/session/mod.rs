@@ -33,6 +33,7 @@ mod search_setup;
 )]
 mod session;
 mod standing;
+mod tuning;
 mod undo;
 mod work;
 
@@ -59,3 +60,4 @@ pub use search_files::{PartFile, in_file, read_progress, write_json};
 pub use search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};
+pub use tuning::{Tuned, TuningStage, needs_calibration, tune};

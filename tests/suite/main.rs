@@ -29,6 +29,7 @@ mod local_errors;
 mod pareto;
 mod plots_window;
 mod reuse;
+mod rounding;
 mod samples_window;
 mod search;
 mod snapshots;

@@ -1,0 +1,181 @@
+//! Weights rounded on calibration data, measured on other data.
+
+use std::sync::Arc;
+
+use quantscope::engine::{RoundedPlan, evaluate_plan, round_plan};
+use quantscope::jobs::CancelToken;
+use quantscope::plan::{Fingerprint, Plan, Rounding};
+use quantscope::quant::Calibrator;
+use quantscope::session::{DataRequest, OpenData, OpenModel, tune};
+
+use crate::common::{quantscope, sample, shared};
+
+fn open(model: &str) -> (OpenModel, OpenData) {
+    let model = OpenModel::open(&sample(model)).unwrap();
+    let request = DataRequest {
+        calibration: Some(sample("signs/calib")),
+        ..DataRequest::new(sample("signs/eval"))
+    };
+    let data = OpenData::open(&model, request).unwrap();
+    (model, data)
+}
+
+fn plan(model: &OpenModel, widths: &str) -> Plan {
+    Plan::uniform(model.layers().len(), widths.parse().unwrap())
+}
+
+/// SQNR of the outputs in dB on the evaluation data.
+fn sqnr_db(model: &OpenModel, data: &OpenData, plan: Plan, chooses_calibrators: bool) -> f64 {
+    let cancel = CancelToken::default();
+    let tuned = tune(
+        model,
+        plan,
+        data,
+        chooses_calibrators,
+        &cancel,
+        &mut |_, _, _| {},
+    )
+    .unwrap();
+    let evaluation = evaluate_plan(
+        &tuned.executor,
+        &tuned.prepared,
+        &data.evaluation,
+        None,
+        0,
+        &cancel,
+        &mut |_| {},
+    )
+    .unwrap();
+    evaluation.comparison.sqnr_db().unwrap()
+}
+
+#[test]
+fn every_method_brings_the_outputs_closer_than_the_one_before() {
+    for name in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        let (model, data) = open(name);
+        let nearest = plan(&model, "3/8");
+        let mut gptq = nearest.clone();
+        gptq.set_rounding(Rounding::Gptq);
+        gptq.set_weight_calibrator(Calibrator::Mse);
+        let mut refit = gptq.clone();
+        refit.set_rounding(Rounding::Descent);
+        refit.set_corrections("bias,refit".parse().unwrap());
+        let mut auto = nearest.clone();
+        auto.set_rounding(Rounding::Auto);
+        let [nearest, gptq, refit, auto] =
+            [nearest, gptq, refit, auto].map(|plan| sqnr_db(&model, &data, plan, false));
+        let told = format!("{name}: {nearest:.2} {gptq:.2} {refit:.2} {auto:.2}");
+        println!("{told}");
+        assert!(gptq > nearest + 1.0 && refit > gptq + 1.0, "{told}");
+        assert!(auto > refit - 1.0, "{told}");
+    }
+}
+
+#[test]
+fn rounded_weights_serve_the_plan_that_they_were_made_for_alone() {
+    let (model, data) = open("signs-resnet.onnx");
+    let mut plan = plan(&model, "4/f32");
+    plan.set_rounding(Rounding::Gptq);
+    let executor = &model.executor;
+    let round = |cancel: &CancelToken| -> Result<RoundedPlan, _> {
+        let batches = data.calibration.first(32);
+        round_plan(
+            executor,
+            &plan,
+            None,
+            &batches,
+            &data.fingerprint,
+            cancel,
+            &mut |_| {},
+        )
+    };
+    let rounded = round(&CancelToken::default()).unwrap();
+    assert_eq!(rounded.samples, 32);
+    assert!(
+        rounded
+            .prepare(executor, &plan, None, &data.fingerprint)
+            .is_ok()
+    );
+    let mut other = plan.clone();
+    other.set_corrections("bias".parse().unwrap());
+    let data_of_others = Fingerprint("0".to_owned());
+    for (plan, data) in [(&other, &data.fingerprint), (&plan, &data_of_others)] {
+        let error = rounded.prepare(executor, plan, None, data).unwrap_err();
+        assert!(error.to_string().contains("round again"), "{error}");
+    }
+    // Without its rounded weights the plan does not run as if it were another one.
+    let error = executor.prepare(&plan, None).unwrap_err();
+    assert!(error.to_string().contains("calibration"), "{error}");
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    assert!(round(&cancel).is_err_and(|error| error.is_cancelled()));
+}
+
+#[test]
+fn rounding_does_not_depend_on_the_number_of_threads() {
+    let (model, data) = open("signs-mobilenet.onnx");
+    let mut plan = plan(&model, "3/f32");
+    plan.set_rounding(Rounding::Auto);
+    let levels = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let batches = data.calibration.first(48);
+            let cancel = CancelToken::default();
+            let executor = &model.executor;
+            let identity = &data.fingerprint;
+            round_plan(
+                executor,
+                &plan,
+                None,
+                &batches,
+                identity,
+                &cancel,
+                &mut |_| {},
+            )
+            .unwrap()
+        })
+    };
+    let (one, two) = (levels(1), levels(2));
+    for (one, two) in one.layers().iter().zip(two.layers()) {
+        let (one, two) = (one.as_ref().unwrap(), two.as_ref().unwrap());
+        assert_eq!(one.weights, two.weights);
+        assert_eq!(
+            one.bias.as_ref().map(Arc::clone),
+            two.bias.as_ref().map(Arc::clone)
+        );
+    }
+}
+
+#[test]
+fn a_network_of_others_keeps_its_outputs_at_3_bits() {
+    let (Some(model), Some(data), Some(calibration)) = (
+        shared("data/models/resnet20-cifar10.onnx"),
+        shared("data/cifar10/test"),
+        shared("data/cifar10/calib"),
+    ) else {
+        return;
+    };
+    let arguments = [
+        "eval",
+        model.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--calib",
+        calibration.to_str().unwrap(),
+        "--limit",
+        "200",
+        "--weights",
+        "3",
+        "--rounding",
+        "auto",
+        "--min-sqnr-db",
+        "15",
+        "--quiet",
+    ];
+    let (code, out, err) = quantscope(&arguments);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("descent, refit"), "{out}");
+}

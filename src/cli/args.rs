@@ -452,6 +452,15 @@ pub struct SearchArguments {
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<Calibrator>,
+    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
+    #[arg(long, value_name = "NAME")]
+    pub weight_calibrator: Option<Calibrator>,
+    /// How weights are rounded: nearest, or on calibration data gptq, descent, or auto for what suits each layer best; a plan takes seconds then
+    #[arg(long, value_name = "NAME")]
+    pub rounding: Option<Rounding>,
+    /// What is corrected on calibration data: bias and refit, separated by commas, or none
+    #[arg(long, value_name = "LIST")]
+    pub correct: Option<Corrections>,
     /// Scheme of the weights: symmetric or asymmetric
     #[arg(long, value_name = "NAME")]
     pub scheme: Option<Scheme>,
@@ -480,7 +489,10 @@ impl SearchArguments {
             assignments: Vec::new(),
             preset: None,
             plan: self.plan.clone(),
-            calibrator: self.calibrator,
+            calibrator: self.calibrator.map(CalibratorArgument::Named),
+            weight_calibrator: self.weight_calibrator,
+            rounding: self.rounding,
+            correct: self.correct,
             scheme: self.scheme,
             granularity: self.granularity,
         };

@@ -47,7 +47,7 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     };
     state.shard = shard;
     let cancel = CancelToken::default();
-    let prepare = |plan: &Plan| prepare_plan(&model, plan, ranges.as_ref(), &cancel);
+    let prepare = |plan: &Plan| prepare_plan(&model, &data, plan, ranges.as_ref(), &cancel);
     let mut shown = Shown::new(arguments);
     let end = run_search(
         &model,

@@ -377,7 +377,7 @@ fn work(
     cache_bytes: usize,
     mut state: SearchState,
 ) -> Result<(SearchNews, End), SessionError> {
-    let prepare = |plan: &Plan| prepare_plan(model, plan, ranges, &context.cancel);
+    let prepare = |plan: &Plan| prepare_plan(model, data, plan, ranges, &context.cancel);
     let mut begun = None;
     let mut last = Stage::Scoring(0, 0);
     let end = run_search(

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{PreparedPlan, Ranges, RunError};
+use crate::engine::{PreparedPlan, Ranges, RunError, round_plan};
 use crate::jobs::CancelToken;
-use crate::plan::{Fingerprint, Plan};
+use crate::plan::{Fingerprint, LayerPlan, Plan};
 use crate::quant::NumberFormat;
 use crate::search::{
     End, Goal, Limits, Planner, Prepare, SearchError, SearchRun, SearchState, Shard, Space,
@@ -69,6 +69,12 @@ impl SearchSetup {
         base: &Plan,
         request: SearchRequest,
     ) -> Result<Self, SessionError> {
+        if base.layers().iter().any(|layer| layer.corrections.equalize) {
+            return Err(SessionError::Missing(
+                "a search does not equalize layers; leave out equalize, and equalize the plan that it finds"
+                    .to_owned(),
+            ));
+        }
         let space = Space::new(model.graph(), model.layers(), base, &request.space)?;
         let widths = serde_json::to_string(&request.space)
             .map_err(|error| SessionError::Missing(format!("cannot name the search: {error}")))?;
@@ -191,12 +197,27 @@ pub fn run_search(
 /// Makes a plan ready to run as its layers say; what is taken from data is taken from calibration samples.
 ///
 /// # Errors
-/// As [`crate::engine::Executor::prepare`], or cancelled.
+/// As [`crate::engine::Executor::prepare`] and [`round_plan`], or cancelled.
 pub fn prepare_plan(
     model: &OpenModel,
+    data: &OpenData,
     plan: &Plan,
     ranges: Option<&Ranges>,
     cancel: &CancelToken,
 ) -> Result<PreparedPlan, RunError> {
-    model.executor.prepare_cancellable(plan, ranges, cancel)
+    let executor = &model.executor;
+    if !plan.layers().iter().any(LayerPlan::rounds_on_data) {
+        return executor.prepare_cancellable(plan, ranges, cancel);
+    }
+    let (batches, identity) = (&data.calibration, &data.fingerprint);
+    let rounded = round_plan(
+        executor,
+        plan,
+        ranges,
+        batches,
+        identity,
+        cancel,
+        &mut |_| {},
+    )?;
+    rounded.prepare(executor, plan, ranges, identity)
 }

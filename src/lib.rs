@@ -22,6 +22,7 @@
 //! | [`plan`] | every layer's choice, presets, size and cost |
 //! | [`engine`] | kernels, operators, executor, calibration, evaluation, sensitivity |
 //! | [`export`] | plans as files that runtimes execute, and the check that they do |
+//! | [`search`] | allocation for a budget, measured search, what is stored of both |
 //! | [`jobs`] | background work: progress, cancellation, generations |
 //! | [`figure`] | what a plot shows, and its writers: SVG, PNG, CSV |
 //! | [`session`] | one open document; the only place that changes the plan |
@@ -30,7 +31,7 @@
 //!
 //! # Invariants
 //!
-//! **A layer uses those to its left**: model, quant → plan → engine → export → session → cli, ui; `data` stands
+//! **A layer uses those to its left**: model, quant → plan → engine → search, export → session → cli, ui; `data` stands
 //! beside model, `jobs` and `figure` alone. A test keeps the arrows.
 //!
 //! **The graph does not change after loading.** Batch normalisation is folded before anything is shown.
@@ -50,5 +51,6 @@ pub mod jobs;
 pub mod model;
 pub mod plan;
 pub mod quant;
+pub mod search;
 pub mod session;
 pub mod ui;

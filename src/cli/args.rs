@@ -8,6 +8,7 @@ use crate::data::Preprocess;
 use crate::engine::{Arithmetic, Protocol, Subject};
 use crate::plan::{Assignment, Corrections, Plan, Preset, Rounding, Widths};
 use crate::quant::{Calibrator, Granularity, NumberFormat, QuantError, Scheme};
+use crate::search::{Bound, Budget, Shard};
 use crate::session::{DataRequest, OpenModel, SessionError, read_plan};
 
 /// Explore neural-network quantization: bit-widths per layer, accuracy, size and error.
@@ -55,6 +56,10 @@ pub enum Command {
     Eval(EvalArguments),
     /// How much every layer hurts at every width
     Sensitivity(SensitivityArguments),
+    /// The best widths of every layer for a budget
+    Search(SearchArguments),
+    /// Join the parts of split sensitivity or search runs
+    Merge(MergeArguments),
     /// Raw outputs for .npy inputs, float or under a plan
     Run(RunArguments),
     /// Write a plan for a target
@@ -386,11 +391,13 @@ pub struct SensitivityArguments {
     #[arg(long, value_enum, default_value = "weights")]
     pub what: SubjectArgument,
     /// Also score every layer by gradients over the calibration data
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
     pub second_order: bool,
-    /// Keep what was measured in this file, and go on from it where it is there
+    /// File for the JSON document; with --shard for the part
     #[arg(long, value_name = "FILE")]
-    pub keep: Option<PathBuf>,
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub part: PartOptions,
     #[command(flatten)]
     pub data_options: DataOptions,
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
@@ -398,6 +405,118 @@ pub struct SensitivityArguments {
     pub calibrator: Option<Calibrator>,
     #[command(flatten)]
     pub compute: ComputeOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Splitting work among machines, and going on after a stop.
+#[derive(Clone, Debug, Args)]
+pub struct PartOptions {
+    /// Compute part I of N only and write it to --out; `merge` joins the parts
+    #[arg(long, value_name = "I/N", requires = "out")]
+    pub shard: Option<Shard>,
+    /// Keep progress in this file, and go on from it if it is there [default: beside --out]
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+}
+
+/// Arguments of `search`.
+#[derive(Debug, Args)]
+pub struct SearchArguments {
+    /// The model
+    pub model: PathBuf,
+    /// Evaluation data; the search itself never sees it
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// size=120KiB, size=25%, size=W4A8 (the bytes of that plan), bits=2.5 (average of weights), bops=1.2G, or drop=1.5 (points of accuracy)
+    #[arg(long, value_name = "SPEC")]
+    pub budget: Budget,
+    /// File for the chosen plan; with --shard for the part
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Widths of weights to choose from, separated by commas
+    #[arg(
+        long,
+        value_name = "B,B,…",
+        value_delimiter = ',',
+        default_value = "8,6,5,4,3,2"
+    )]
+    pub bits: Vec<NumberFormat>,
+    /// Widths of layer inputs to choose from, separated by commas; f32 leaves them in float
+    #[arg(long, value_name = "B,B,…", value_delimiter = ',', default_value = "8")]
+    pub activations: Vec<NumberFormat>,
+    /// Lowest and highest weight width of matching layers, as GLOB=LOW..HIGH; repeatable, later wins
+    #[arg(long = "bound", value_name = "GLOB=LOW..HIGH")]
+    pub bounds: Vec<Bound>,
+    /// Plans to measure, those of earlier runs included
+    #[arg(long, value_name = "N", default_value_t = crate::session::SearchRequest::PLANS)]
+    pub plans: usize,
+    /// Begin no further plan after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub time: Option<f64>,
+    /// A saved plan whose schemes are used and whose locked layers stay
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
+    #[arg(long, value_name = "NAME")]
+    pub calibrator: Option<Calibrator>,
+    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
+    #[arg(long, value_name = "NAME")]
+    pub weight_calibrator: Option<Calibrator>,
+    /// How weights are rounded: nearest, or on calibration data gptq, descent, or auto for what suits each layer best; a plan takes seconds then
+    #[arg(long, value_name = "NAME")]
+    pub rounding: Option<Rounding>,
+    /// What is corrected on calibration data: bias and refit, separated by commas, or none
+    #[arg(long, value_name = "LIST")]
+    pub correct: Option<Corrections>,
+    /// Scheme of the weights: symmetric or asymmetric
+    #[arg(long, value_name = "NAME")]
+    pub scheme: Option<Scheme>,
+    /// Granularity of the weights: per-tensor, per-channel, per-group:N
+    #[arg(long, value_name = "NAME")]
+    pub granularity: Option<Granularity>,
+    #[command(flatten)]
+    pub part: PartOptions,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+impl SearchArguments {
+    /// Schemes, calibrators and locks of the plans.
+    ///
+    /// # Errors
+    /// The plan file does not fit.
+    pub fn base(&self, model: &OpenModel) -> Result<Plan, SessionError> {
+        let options = PlanOptions {
+            weights: None,
+            activations: None,
+            assignments: Vec::new(),
+            preset: None,
+            plan: self.plan.clone(),
+            calibrator: self.calibrator.map(CalibratorArgument::Named),
+            weight_calibrator: self.weight_calibrator,
+            rounding: self.rounding,
+            correct: self.correct,
+            scheme: self.scheme,
+            granularity: self.granularity,
+        };
+        options.plan_for(model)
+    }
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub struct MergeArguments {
+    /// The parts, as `--shard` wrote them
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// File for the whole: the JSON document of `sensitivity`, or a state for `search --resume`
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
     #[command(flatten)]
     pub output: OutputOptions,
 }

@@ -212,9 +212,19 @@ pub(super) fn ranges_for(
     data: &OpenData,
     options: OutputOptions,
 ) -> Result<Option<Ranges>, SessionError> {
-    if !quantizes_activations(plan) {
-        return Ok(None);
+    if quantizes_activations(plan) {
+        calibrated(model, data, options).map(Some)
+    } else {
+        Ok(None)
     }
+}
+
+/// Statistics of the layers' inputs on the calibration samples.
+pub(super) fn calibrated(
+    model: &OpenModel,
+    data: &OpenData,
+    options: OutputOptions,
+) -> Result<Ranges, SessionError> {
     let mut progress = Progress::new("Calibrating", data.calibration.len(), options);
     let ranges = calibrate(
         &model.executor,
@@ -222,7 +232,7 @@ pub(super) fn ranges_for(
         &CancelToken::default(),
         &mut |samples| progress.show(samples, ""),
     )?;
-    Ok(Some(ranges))
+    Ok(ranges)
 }
 
 /// Samples that ranges and weights were made on.

@@ -6,12 +6,15 @@ mod eval;
 mod export;
 mod info;
 mod memory;
+mod merge;
 mod number;
 mod output;
 mod random_inputs;
 mod run;
 mod sample;
 mod scores;
+mod search;
+mod search_report;
 mod sensitivity;
 mod timing;
 mod tuning;
@@ -49,6 +52,8 @@ pub fn run_command(command: Command) -> Exit {
         Command::Info(arguments) => info::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Sensitivity(arguments) => sensitivity::run(&arguments),
+        Command::Search(arguments) => search::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

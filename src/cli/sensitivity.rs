@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -16,21 +16,19 @@ use super::scores::{
     second_order_scores,
 };
 use crate::engine::{
-    Protocol, Ranges, Screens, SecondOrder, Sensitivity, SensitivityRequest, Subject, calibrate,
-    resume_sensitivity, screen_weights, second_order,
+    Protocol, Ranges, Screens, SecondOrder, Sensitivity, SensitivityCell, SensitivityRequest,
+    Subject, calibrate, screen_weights, second_order, sensitivity_part,
 };
 use crate::jobs::CancelToken;
-use crate::plan::{Plan, Widths};
-use crate::quant::SliceErrors;
-use crate::session::{OpenData, OpenModel, SessionError, SweepFile, SweepKey};
-
-/// How often a sweep is kept while it runs.
-const KEEP_EVERY: Duration = Duration::from_secs(5);
+use crate::plan::{Fingerprint, Plan, Widths};
+use crate::quant::{NumberFormat, SliceErrors};
+use crate::search::{SearchError, Shard, StoredSweep, studied};
+use crate::session::{OpenData, OpenModel, SessionError, in_file, read_progress, write_json};
 
 #[derive(Serialize)]
-struct Report {
-    protocol: &'static str,
-    what: &'static str,
+pub(super) struct Report {
+    protocol: String,
+    what: String,
     samples: usize,
     float: Metrics,
     layers: Vec<LayerReport>,
@@ -81,41 +79,138 @@ fn sweep(arguments: &SensitivityArguments) -> Result<Exit, SessionError> {
         plan.set_activation_calibrator(calibrator);
     }
     let ranges = ranges_for(&request, &model, &data, arguments)?;
+    let names: Vec<String> = model.layers().iter().map(|l| l.name.clone()).collect();
+    let shard = arguments.part.shard.unwrap_or(Shard::WHOLE);
+    let fingerprint = fingerprint(&model, &data, &plan, &request);
+    let kept = kept_in(arguments);
+    let earlier = match &kept {
+        Some(path) => read_progress::<StoredSweep>(path)?
+            .map(|sweep| match sweep.check(&fingerprint, shard) {
+                Ok(()) => Ok(sweep),
+                Err(error) => Err(in_file(path, &error)),
+            })
+            .transpose()?,
+        None => None,
+    };
+    let seconds_before = earlier.as_ref().map_or(0.0, |sweep| sweep.seconds);
+    let begun = earlier.as_ref().and_then(StoredSweep::sweep);
+    let layers = model.layers().len();
+    let known =
+        begun.unwrap_or_else(|| Sensitivity::new(request.clone(), layers, data.evaluation.len()));
+    let widths = &request.widths;
+    let screens = {
+        let cancel = CancelToken::default();
+        screen_weights(model.graph(), model.layers(), &plan, widths, &cancel)?
+    };
     let mut progress = Progress::new("Sensitivity", data.evaluation.len(), arguments.output);
-    let mut kept = Kept::open(arguments, &model, &data, &plan, &request)?;
     let mut failed = None;
-    let result = resume_sensitivity(
+    let cancel = CancelToken::default();
+    let stored = |sweep: &_| {
+        let seconds = seconds_before + started.elapsed().as_secs_f64();
+        StoredSweep::new(sweep, shard, &fingerprint, &names, seconds).with_screens(&screens)
+    };
+    let result = sensitivity_part(
         &model.executor,
         &plan,
         ranges.as_ref(),
-        kept.known(&model, &request),
+        known,
+        &studied(shard),
         &data.evaluation,
-        &CancelToken::default(),
+        &cancel,
         &mut |so_far| {
             progress.show(so_far.samples, "");
-            failed = kept.write(&model, so_far, false).err().or(failed.take());
+            let written = kept.as_ref().map(|path| write_json(path, &stored(so_far)));
+            if let Some(Err(error)) = written {
+                // What cannot be stored is not worth computing.
+                failed.get_or_insert(error);
+                cancel.cancel();
+            }
         },
-    )?;
-    kept.write(&model, &result, true)?;
+    );
     if let Some(error) = failed {
-        output::note(&format!("Not kept in between: {error}"));
+        return Err(error);
     }
-    let widths = &request.widths;
-    let cancel = CancelToken::default();
-    let screens = screen_weights(model.graph(), model.layers(), &plan, widths, &cancel)?;
+    let mut sweep = stored(&result?);
+    // Unreadable samples are left out; the sweep is done nevertheless.
+    sweep.total = sweep.samples;
     let scores = scores(&model, &data, &plan, ranges.as_ref(), arguments)?;
-    let measured = Measured {
-        sweep: &result,
-        screens: &screens,
-        scores: scores.as_ref(),
-    };
-    let report = report(&model, &measured, started);
+    finish(&sweep, scores.as_ref(), kept, arguments)
+}
+
+/// Writes and prints what was asked for.
+fn finish(
+    sweep: &StoredSweep,
+    scores: Option<&Scores>,
+    kept: Option<PathBuf>,
+    arguments: &SensitivityArguments,
+) -> Result<Exit, SessionError> {
+    if let Some(path) = &kept {
+        write_json(path, sweep)?;
+    }
+    if !sweep.shard.is_whole() {
+        if !arguments.output.quiet {
+            output::note(&format!(
+                "Part {} is done; when all are, join them with `quantscope merge`",
+                sweep.shard
+            ));
+        }
+        return Ok(Exit::Done);
+    }
+    let report = report(sweep, scores)?;
+    if let Some(path) = &arguments.out {
+        write_json(path, &report)?;
+    }
+    if arguments.part.resume.is_none()
+        && let Some(path) = kept
+    {
+        // The result is written; what led to it is not needed any more.
+        std::fs::remove_file(path).ok();
+    }
     if arguments.output.json {
         output::json(&report)?;
     } else {
-        print(&report, arguments);
+        print(&report, &sweep.widths);
     }
     Ok(Exit::Done)
+}
+
+/// Where progress is kept: the part itself, or a file beside the result.
+fn kept_in(arguments: &SensitivityArguments) -> Option<PathBuf> {
+    let beside = || {
+        let out = arguments.out.clone()?;
+        if arguments.part.shard.is_some_and(|shard| !shard.is_whole()) {
+            return Some(out);
+        }
+        let mut name = out.into_os_string();
+        name.push(".progress");
+        Some(PathBuf::from(name))
+    };
+    arguments.part.resume.clone().or_else(beside)
+}
+
+/// Identifies model, data, preprocessing and settings of a sweep.
+fn fingerprint(
+    model: &OpenModel,
+    data: &OpenData,
+    plan: &Plan,
+    request: &SensitivityRequest,
+) -> Fingerprint {
+    let widths: Vec<String> = request.widths.iter().map(ToString::to_string).collect();
+    let settings = format!(
+        "{}|{}|{}|{}|{}",
+        request.protocol.name(),
+        request.subject.name(),
+        widths.join(","),
+        data.evaluation.batch_size(),
+        data.evaluation.len()
+    );
+    Fingerprint::of_parts([
+        b"sensitivity".as_slice(),
+        model.identity().sha256.0.as_bytes(),
+        data.fingerprint.0.as_bytes(),
+        plan.fingerprint().0.as_bytes(),
+        settings.as_bytes(),
+    ])
 }
 
 fn ranges_for(
@@ -137,61 +232,8 @@ fn ranges_for(
     Ok(Some(ranges))
 }
 
-/// What was measured before, and where it is kept.
-struct Kept {
-    path: Option<PathBuf>,
-    file: SweepFile,
-    key: SweepKey,
-    written: Instant,
-}
-
-impl Kept {
-    fn open(
-        arguments: &SensitivityArguments,
-        model: &OpenModel,
-        data: &OpenData,
-        plan: &Plan,
-        request: &SensitivityRequest,
-    ) -> Result<Self, SessionError> {
-        let path = arguments.keep.clone();
-        let file = match &path {
-            Some(path) if path.exists() => SweepFile::read(path, model)?,
-            _ => SweepFile::new(model),
-        };
-        Ok(Self {
-            path,
-            file,
-            key: SweepKey::new(request, plan, &data.fingerprint, &data.evaluation),
-            written: Instant::now(),
-        })
-    }
-
-    fn known(&self, model: &OpenModel, request: &SensitivityRequest) -> Sensitivity {
-        self.file.sweeps.known(&self.key, request, model.layers())
-    }
-
-    /// Writes at the end, and in between every few seconds.
-    fn write(
-        &mut self,
-        model: &OpenModel,
-        sweep: &Sensitivity,
-        is_last: bool,
-    ) -> Result<(), SessionError> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
-        if !is_last && self.written.elapsed() < KEEP_EVERY {
-            return Ok(());
-        }
-        self.file.sweeps.keep(&self.key, sweep, model.layers());
-        self.file.write(path)?;
-        self.written = Instant::now();
-        Ok(())
-    }
-}
-
 /// Scores by gradients, or why there are none.
-struct Scores {
+pub(super) struct Scores {
     found: Result<SecondOrder, String>,
     seconds: f64,
 }
@@ -272,24 +314,36 @@ impl Measured<'_> {
     }
 }
 
-fn report(model: &OpenModel, measured: &Measured<'_>, started: Instant) -> Report {
-    let result = measured.sweep;
-    let widths = &result.request.widths;
-    let layers = model.layers().iter().enumerate();
-    Report {
-        protocol: result.request.protocol.name(),
-        what: result.request.subject.name(),
-        samples: result.samples,
-        float: Metrics::from(&result.float),
-        layers: layers
-            .map(|(index, layer)| {
+/// The document of a whole sweep.
+///
+/// # Errors
+/// The protocol, what was quantized or a size in a stored sweep is not known.
+pub(super) fn report(
+    stored: &StoredSweep,
+    scores: Option<&Scores>,
+) -> Result<Report, SessionError> {
+    let unknown = || SearchError::Foreign("it names no sweep that this program knows".to_owned());
+    let sweep = stored.sweep().ok_or_else(unknown)?;
+    let measured = Measured {
+        sweep: &sweep,
+        screens: &stored.weight_screens(),
+        scores,
+    };
+    let widths = &stored.widths;
+    Ok(Report {
+        protocol: stored.protocol.clone(),
+        what: stored.what.clone(),
+        samples: stored.samples,
+        float: Metrics::from(&sweep.float),
+        layers: (stored.layers.iter().enumerate())
+            .map(|(index, name)| {
                 let screen = measured.screens.layers.get(index);
                 let cells = (0..widths.len()).filter_map(|column| {
-                    let report = cell_report(measured, index, column)?;
+                    let report = cell_report(&measured, index, column)?;
                     Some((widths[column].to_string(), report))
                 });
                 LayerReport {
-                    name: layer.name.clone(),
+                    name: name.clone(),
                     screen: screen.and_then(|screen| screen.weight.map(ScreenReport::from)),
                     bits: cells.collect(),
                 }
@@ -307,12 +361,12 @@ fn report(model: &OpenModel, measured: &Measured<'_>, started: Instant) -> Repor
         correlation: (0..widths.len())
             .map(|column| (widths[column].to_string(), measured.agreements(column)))
             .collect(),
-        seconds: started.elapsed().as_secs_f64(),
-    }
+        seconds: stored.seconds,
+    })
 }
 
 fn cell_report(measured: &Measured<'_>, layer: usize, column: usize) -> Option<CellReport> {
-    let cell = measured.sweep.cells.get(layer)?.get(column)?;
+    let cell: &SensitivityCell = measured.sweep.cells.get(layer)?.get(column)?;
     let only_one = measured.sweep.request.protocol == Protocol::OnlyOne;
     let errors = measured.screens.layers.get(layer)?.errors.get(column);
     let scored = measured.second_order();
@@ -328,7 +382,7 @@ fn cell_report(measured: &Measured<'_>, layer: usize, column: usize) -> Option<C
     })
 }
 
-fn print(report: &Report, arguments: &SensitivityArguments) {
+pub(super) fn print(report: &Report, widths: &[NumberFormat]) {
     output::line(&format!(
         "{} of {}, {} samples, float top-1 {}; each cell: top-1, output SQNR in dB",
         report.protocol,
@@ -336,7 +390,7 @@ fn print(report: &Report, arguments: &SensitivityArguments) {
         report.samples,
         percent(report.float.top1)
     ));
-    let widths: Vec<String> = arguments.bits.iter().map(ToString::to_string).collect();
+    let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
     let header: Vec<String> = widths.iter().map(|width| format!("{width:>18}")).collect();
     output::line(&format!("{:<48}{}", "layer", header.concat()));
     for layer in &report.layers {

@@ -52,7 +52,7 @@ pub use screens::{LayerScreen, Screens, screen_weights};
 pub use second_order::{Objective, SecondOrder, SecondOrderCell, second_order};
 pub use sensitivity::{
     Protocol, Sensitivity, SensitivityCell, SensitivityRequest, Subject, resume_sensitivity,
-    sensitivity, sensitivity_bytes,
+    sensitivity, sensitivity_bytes, sensitivity_part,
 };
 pub use slices::{compare, compare_values, with_f32};
 pub use spread::{Estimate, Spread};

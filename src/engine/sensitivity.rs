@@ -232,6 +232,28 @@ pub fn resume_sensitivity(
     cancel: &CancelToken,
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
+    let all = |_| true;
+    sensitivity_part(
+        executor, plan, ranges, known, &all, batches, cancel, on_batch,
+    )
+}
+
+/// As [`resume_sensitivity`], for the layers that are `studied`; the cells of the others stay as they are.
+///
+/// Every cell is the same bit for bit as that of a sweep over all layers.
+///
+/// # Errors
+/// As [`sensitivity`].
+pub fn sensitivity_part(
+    executor: &Executor,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    known: Sensitivity,
+    studied: &(dyn Fn(LayerId) -> bool + Sync),
+    batches: &Batches,
+    cancel: &CancelToken,
+    on_batch: &mut dyn FnMut(&Sensitivity),
+) -> Result<Sensitivity, RunError> {
     let request = known.request.clone();
     let sweep = Sweep::prepare(
         executor,
@@ -257,7 +279,7 @@ pub fn resume_sensitivity(
     result.samples = 0;
     for index in 0..batches.count() {
         cancel.check()?;
-        let wanted = Wanted::at(&result, index as u32);
+        let wanted = Wanted::at(&result, index as u32, studied);
         if wanted.is_empty() {
             result.samples += batches.samples_of(index);
             continue;
@@ -289,11 +311,17 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn at(so_far: &Sensitivity, batch: u32) -> Self {
-        let row = |row: &Vec<SensitivityCell>| row.iter().map(|c| c.batches == batch).collect();
+    fn at(so_far: &Sensitivity, batch: u32, studied: &dyn Fn(LayerId) -> bool) -> Self {
+        let rows = (0u32..).map(LayerId).zip(&so_far.cells);
+        let row = |(id, row): (LayerId, &Vec<SensitivityCell>)| {
+            let is_studied = studied(id);
+            row.iter()
+                .map(|cell| is_studied && cell.batches == batch)
+                .collect()
+        };
         Self {
             float: so_far.float_batches == batch,
-            cells: so_far.cells.iter().map(row).collect(),
+            cells: rows.map(row).collect(),
         }
     }
 

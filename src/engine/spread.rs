@@ -1,6 +1,7 @@
 //! How certain a measured harm is: sums over pairs of float and quantized outputs of one sample.
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
 use super::metrics::{Classification, Comparison, Outcome};
@@ -44,7 +45,7 @@ impl Estimate {
 ///
 /// Float and quantized network see the same samples, so the differences vary far less than the two
 /// accuracies by themselves.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Samples with a label.
     pub labelled: u64,

@@ -7,6 +7,7 @@ mod cost;
 mod error;
 mod file;
 mod fingerprint;
+mod groups;
 mod latency;
 mod pattern;
 #[expect(
@@ -24,6 +25,7 @@ pub use cost::{Cost, LayerCost, cost, layer_cost};
 pub use error::PlanError;
 pub use file::{PLAN_VERSION, PlanFile, PlanModel, StoredLayer};
 pub use fingerprint::Fingerprint;
+pub use groups::input_groups;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;

@@ -136,6 +136,21 @@ impl Plan {
         Ok(())
     }
 
+    /// The same schemes and locks with these widths, in layer order.
+    pub fn with_widths(&self, widths: &[Widths]) -> Self {
+        let mut changed = self.clone();
+        for (layer, widths) in changed.layers.iter_mut().zip(widths) {
+            layer.weight.format = widths.weight;
+            layer.activation.format = widths.activation;
+        }
+        changed
+    }
+
+    /// The widths of every layer, in layer order.
+    pub fn widths(&self) -> Vec<Widths> {
+        self.layers.iter().map(LayerPlan::widths).collect()
+    }
+
     /// Sets the scheme of every weight.
     pub fn set_weight_scheme(&mut self, scheme: Scheme) {
         for layer in &mut self.layers {

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::open_data::DataRequest;
+use super::search_setup::SearchRequest;
 use crate::data::Preprocess;
 use crate::engine::{SensitivityRequest, Subject};
 use crate::figure::{Figure, FigureFormat};
 use crate::model::LayerId;
-use crate::plan::Preset;
+use crate::plan::{Plan, Preset};
 use crate::quant::{Calibrator, Granularity, NumberFormat, Range, Scheme};
 
 /// A change to some layers of the plan.
@@ -103,6 +104,12 @@ pub enum Action {
         /// The file; one that is there is replaced.
         path: PathBuf,
     },
+    /// Search for the best plans, or go on with the last search.
+    StartSearch(SearchRequest),
+    /// Stop the search and keep what it found.
+    StopSearch,
+    /// Replace the plan; one undo step.
+    Adopt(Plan),
     /// Stop all jobs and keep what they found.
     CancelJobs,
     /// Take a model out of the list of recent ones.

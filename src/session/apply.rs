@@ -52,6 +52,9 @@ impl Session {
                 format,
                 path,
             } => self.save_figure(&figure, format, path),
+            Action::StartSearch(request) => self.start_search(request),
+            Action::StopSearch => self.stop_search(),
+            Action::Adopt(plan) => self.adopt(plan),
             Action::CancelJobs => self.cancel_jobs(),
             Action::ForgetRecent(model) => self.forget_recent(&model),
             Action::Dismiss(id) => self.messages.retain(|message| message.id != id),
@@ -199,6 +202,13 @@ impl Session {
         }
     }
 
+    /// Takes over a plan of the open model.
+    fn adopt(&mut self, plan: Plan) {
+        if plan.layers().len() == self.plan.layers().len() {
+            self.change_plan(plan);
+        }
+    }
+
     fn evaluate_again(&mut self) {
         self.halted = false;
         self.result = None;
@@ -227,6 +237,7 @@ impl Session {
         jobs.local_errors.cancel();
         jobs.sensitivity.cancel();
         jobs.second_order.cancel();
+        jobs.search.cancel();
     }
 
     /// The plan file of a plan for the open model.
@@ -250,6 +261,7 @@ impl Session {
                 .filter_map(|id| Some(model.layers().get(id.index())?.name.clone()))
                 .collect(),
             sweeps: self.sweeps.clone(),
+            search: self.stored_search(),
             history: data.map_or_else(Vec::new, |data| {
                 self.history
                     .iter()

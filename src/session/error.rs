@@ -7,6 +7,7 @@ use crate::engine::RunError;
 use crate::export::ExportError;
 use crate::model::LoadError;
 use crate::plan::PlanError;
+use crate::search::SearchError;
 
 /// Why an action could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum SessionError {
     /// The plan cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// There is nothing to search, or no plan for a budget.
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A file cannot be written.
     #[error("cannot write the file: {source}; choose a folder that exists and that you may write to\nFile: {}", path.display())]
     Write {

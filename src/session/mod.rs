@@ -26,13 +26,15 @@ mod project_file;
 mod recent;
 mod recent_picture;
 mod scoring;
+mod search_desk;
+mod search_files;
+mod search_setup;
 #[expect(
     clippy::module_inception,
     reason = "the file is named after its one type"
 )]
 mod session;
 mod standing;
-mod sweep_file;
 mod sweep_store;
 mod tuning;
 mod undo;
@@ -58,8 +60,10 @@ pub use previews::Preview;
 pub use project_file::{PROJECT_VERSION, ProjectFile};
 pub use recent::Recent;
 pub use scoring::Scored;
+pub use search_desk::{SearchNews, Solver, SolverBasis, StoredSearch};
+pub use search_files::{PartFile, in_file, read_progress, write_json};
+pub use search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};
-pub use sweep_file::SweepFile;
 pub use sweep_store::{SweepKey, SweepStore};
 pub use tuning::{Tuned, TuningStage, needs_calibration, tune};

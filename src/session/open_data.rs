@@ -12,6 +12,10 @@ use crate::plan::Fingerprint;
 
 /// Decoded evaluation samples are kept up to this many bytes.
 const CACHE_BYTES: usize = 512 << 20;
+/// Samples that a search scores on.
+const SEARCH_SAMPLES: usize = 256;
+/// With fewer samples than this that do not calibrate, a search scores on those that do.
+const FEWEST_SEARCH_SAMPLES: usize = 64;
 /// Decoded calibration samples are kept up to this many bytes: few, since they are read once or twice.
 const CALIBRATION_CACHE_BYTES: usize = 32 << 20;
 
@@ -58,6 +62,10 @@ pub struct OpenData {
     pub evaluation: Batches,
     /// Samples that tune ranges; disjoint from the evaluation samples.
     pub calibration: Batches,
+    /// Samples that a search scores on; disjoint from the evaluation samples.
+    pub search: Batches,
+    /// Whether the samples of a search are disjoint from those that calibrate, too.
+    pub search_is_apart: bool,
     /// How samples become inputs.
     pub preprocess: Preprocess,
     /// Why this preprocessing; `None` if it was chosen by the user.
@@ -100,10 +108,15 @@ impl OpenData {
         let evaluation = select(&dataset, &evaluation, request.limit, request.seed);
         let fingerprint = fingerprint(&request, &preprocess, &loader, &calibration_loader);
         let graph = model.graph();
+        let (search, search_is_apart) = search_samples(&request, &calibration_loader, &calibration);
+        let search_data = Arc::clone(calibration_loader.dataset());
+        let search_loader = Arc::new(Loader::new(search_data, preprocess, &shape, CACHE_BYTES)?);
         Ok(Self {
             evaluation: Batches::new(graph, loader, &evaluation, request.batch_size)?
                 .with_early_start(),
             calibration: Batches::new(graph, calibration_loader, &calibration, request.batch_size)?,
+            search: Batches::new(graph, search_loader, &search, request.batch_size)?,
+            search_is_apart,
             preprocess,
             preprocess_guess,
             fingerprint,
@@ -115,6 +128,27 @@ impl OpenData {
     pub fn dataset(&self) -> &Dataset {
         self.evaluation.loader().dataset()
     }
+}
+
+/// Which samples score a search, and whether none of them calibrates.
+///
+/// What a calibration folder holds beyond the samples that calibrate; where that is too little, or there
+/// is no such folder, the samples that calibrate.
+fn search_samples(
+    request: &DataRequest,
+    loader: &Loader,
+    calibration: &[usize],
+) -> (Vec<usize>, bool) {
+    let dataset = loader.dataset();
+    let (count, seed) = (Some(SEARCH_SAMPLES), request.seed);
+    if request.calibration.is_some() {
+        let mut others = all(dataset);
+        others.retain(|index| calibration.binary_search(index).is_err());
+        if others.len() >= FEWEST_SEARCH_SAMPLES {
+            return (select(dataset, &others, count, seed), true);
+        }
+    }
+    (select(dataset, calibration, count, seed), false)
 }
 
 /// The guess from channels, height and width; inputs of other ranks are arrays, taken as they are.

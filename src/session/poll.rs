@@ -38,6 +38,7 @@ impl Session {
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
         changed |= self.poll_scores();
+        changed |= self.poll_search();
         changed |= self.poll_pictures();
         self.advance();
         changed || before != self.running_jobs().len()
@@ -87,6 +88,7 @@ impl Session {
         self.remember(Recent::of(model.path.clone()));
         self.warn_of_unsupported(&model);
         self.pending_history.clear();
+        self.expect_search(None);
         if let Some((path, project)) = self.pending_project.take() {
             self.take_over_project(&model, path, *project);
         }
@@ -138,6 +140,7 @@ impl Session {
                 }
                 self.pending_history = project.history;
                 self.sweeps = project.sweeps;
+                self.expect_search(project.search);
             }
             Err(error) => self.tell(Severity::Error, "Open project", error.to_string()),
         }
@@ -154,6 +157,9 @@ impl Session {
             self.remember(recent);
         }
         self.adopt_history(&data);
+        if let Some(model) = self.model.clone() {
+            self.adopt_search(&model, &data);
+        }
         let data = Arc::new(data);
         self.data = Some(Arc::clone(&data));
         self.show_kept_sweep();
@@ -203,6 +209,8 @@ impl Session {
         self.forget_pictures();
         self.local_errors = None;
         self.close_sweeps();
+        self.sensitivity = None;
+        self.forget_search();
         self.forget_activations();
         self.jobs.float.clear();
         self.jobs.calibration.clear();
@@ -471,6 +479,7 @@ impl Session {
         jobs.local_errors.set_paused(urgent);
         jobs.sensitivity.set_paused(urgent);
         jobs.second_order.set_paused(urgent);
+        jobs.search.set_paused(urgent);
     }
 
     fn start_float(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {

@@ -8,6 +8,7 @@ use super::error::SessionError;
 use super::files::{read_text, write_atomically};
 use super::history::HistoryEntry;
 use super::open_data::DataRequest;
+use super::search_desk::StoredSearch;
 use super::sweep_store::SweepStore;
 use crate::data::Preprocess;
 use crate::engine::{Classification, Comparison};
@@ -38,6 +39,9 @@ pub struct ProjectFile {
     /// What sweeps have measured; absent in older files.
     #[serde(default, skip_serializing_if = "SweepStore::is_empty")]
     pub sweeps: SweepStore,
+    /// The last search, with every plan that it measured.
+    #[serde(default)]
+    pub search: Option<StoredSearch>,
 }
 
 /// Data settings of a project.

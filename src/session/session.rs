@@ -19,6 +19,7 @@ use super::previews::{Preview, Previews};
 use super::project_file::StoredResult;
 use super::recent::Recent;
 use super::scoring::Scoring;
+use super::search_desk::{SearchDesk, SearchNews};
 use super::sweep_store::SweepStore;
 use super::undo::UndoStack;
 use super::work::Opened;
@@ -30,6 +31,7 @@ use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
 use crate::plan::{Cost, Fingerprint, Plan, Widths};
 use crate::quant::{BitWidth, NumberFormat, Range};
+use crate::search::End;
 
 /// Samples that the layer errors of an interactive evaluation are measured on.
 pub const LAYER_ERROR_SAMPLES: usize = 128;
@@ -91,6 +93,7 @@ pub struct Session {
     /// What sweeps over the open model have measured, on this data and others.
     pub(super) sweeps: SweepStore,
     pub(super) scoring: Scoring,
+    pub(super) search: SearchDesk,
     pub(super) inspection: Option<Inspection>,
     /// The same layer under the choice that it had before.
     pub(super) inspection_before: Option<Inspection>,
@@ -135,6 +138,7 @@ pub(super) struct Jobs {
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
     pub(super) second_order: Slot<SecondOrder, SecondOrder>,
     pub(super) screens: Slot<(), Screens>,
+    pub(super) search: Slot<SearchNews, (SearchNews, End)>,
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
@@ -168,6 +172,7 @@ impl Default for Jobs {
             sensitivity: Slot::new("Sensitivity"),
             second_order: Slot::new("Second-order score"),
             screens: Slot::new("Screening weights"),
+            search: Slot::new("Search"),
             inspection: Slot::new("Inspecting layer"),
             pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
@@ -217,6 +222,7 @@ impl Session {
             sensitivity: None,
             sweeps: SweepStore::default(),
             scoring: Scoring::default(),
+            search: SearchDesk::default(),
             inspection: None,
             inspection_before: None,
             tried_clip: None,
@@ -415,6 +421,7 @@ impl Session {
             jobs.local_errors.status(),
             jobs.sensitivity.status(),
             jobs.second_order.status(),
+            jobs.search.status(),
         ]
         .into_iter()
         .flatten()

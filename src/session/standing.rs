@@ -2,6 +2,8 @@
 
 use super::session::Session;
 use crate::engine::{Known, Predicted, predict_sqnr_db, predict_top1};
+use crate::quant::NumberFormat;
+use crate::search::Prediction;
 
 /// What a number of the current plan stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,9 @@ impl Session {
             return Some(Standing { value, basis });
         }
         let float = self.float.as_ref()?.metrics.top1()?;
+        if let Some(share) = self.searched(|prediction| prediction.top1) {
+            return Some(share);
+        }
         let sensitivity = Known {
             found: self.sensitivity.as_ref()?,
             plan: &self.sensitivity_plan,
@@ -72,6 +77,9 @@ impl Session {
             return Some(Standing { value, basis });
         }
         self.data.as_ref()?;
+        if let Some(db) = self.searched(|prediction| prediction.sqnr_db) {
+            return Some(db);
+        }
         let sensitivity = self.sensitivity.as_ref().map(|found| Known {
             found,
             plan: &self.sensitivity_plan,
@@ -81,6 +89,20 @@ impl Session {
             plan: &self.local_errors_plan,
         });
         predict_sqnr_db(&self.plan, sensitivity.as_ref(), local_errors.as_ref()).map(Standing::from)
+    }
+
+    /// What the last search expects of the current plan.
+    fn searched(&self, of: fn(&Prediction) -> Option<f64>) -> Option<Standing> {
+        let value = of(&self.search_prediction()?)?;
+        let widths = self.plan.widths();
+        let quantized = |format: NumberFormat| usize::from(format != NumberFormat::F32);
+        let layers = widths.iter();
+        let parts = layers
+            .map(|layer| quantized(layer.weight) + quantized(layer.activation))
+            .sum();
+        let known = parts;
+        let basis = Basis::Predicted { known, parts };
+        Some(Standing { value, basis })
     }
 
     /// How far the current plan is measured; `None` before the first sample.

@@ -20,6 +20,7 @@ mod looks;
 mod palette;
 mod panel;
 mod panels;
+mod pareto;
 mod plots;
 mod samples;
 mod shortcuts;

@@ -55,6 +55,9 @@ panels! {
     /// Which layer suffers at which width.
     Sensitivity: "Sensitivity", Centre,
         "Each row is a layer, each column a width. Click a cell to select the layer, double click it to choose that width";
+    /// Size against accuracy.
+    Pareto: "Pareto", Centre,
+        "Each point is a measured plan. Drag the budget: the best widths within it are found at once. Click a point to make it the plan";
     /// The network as a picture.
     Graph: "Graph", Centre,
         "Drag to move, turn the wheel to zoom, click a node to select its layer everywhere, double click to look at it closely";

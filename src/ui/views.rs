@@ -8,6 +8,7 @@ use super::panels::{
     CoverageView, InspectorView, LayerTableView, OverviewView, SensitivityView, StartView,
     ToolbarView, coverage_ui, inspector_ui, layer_table_ui, overview_ui, sensitivity_ui, start_ui,
 };
+use super::pareto::{ParetoView, pareto_ui};
 use super::samples::{SamplesView, samples_ui};
 use crate::session::{Action, Session, bundled_samples};
 
@@ -19,6 +20,7 @@ pub(crate) struct Views {
     pub(crate) layer_table: LayerTableView,
     pub(crate) overview: OverviewView,
     sensitivity: SensitivityView,
+    pareto: ParetoView,
     pub(crate) graph: GraphView,
     pub(crate) samples: SamplesView,
     compare: CompareView,
@@ -36,6 +38,7 @@ impl Views {
             layer_table: LayerTableView::default(),
             overview: OverviewView::default(),
             sensitivity: SensitivityView::default(),
+            pareto: ParetoView::default(),
             graph: GraphView::default(),
             samples: SamplesView::default(),
             compare: CompareView::default(),
@@ -71,6 +74,7 @@ impl Views {
             Panel::Sensitivity => {
                 sensitivity_ui(ui, session, &mut self.sensitivity, actions, commands);
             }
+            Panel::Pareto => pareto_ui(ui, session, &mut self.pareto, actions),
             Panel::Graph => graph_ui(ui, session, &mut self.graph, actions),
             Panel::Samples => samples_ui(ui, session, &mut self.samples, actions, commands),
             Panel::Compare => {

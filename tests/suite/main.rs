@@ -28,11 +28,13 @@ mod layer_table;
 #[cfg(target_os = "linux")]
 mod loading;
 mod local_errors;
+mod pareto;
 mod plots_window;
 mod resumed_sweeps;
 mod reuse;
 mod rounding;
 mod samples_window;
+mod search;
 mod sensitivity_tab;
 mod snapshots;
 mod window;

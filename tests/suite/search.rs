@@ -1,0 +1,366 @@
+//! Search and split work on the command line: shards, resuming after a kill, and what cannot be met.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{quantscope, root, sample, shared};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The bundled sample on a few pictures.
+fn on_signs<'a>(
+    command: &'a str,
+    model: &'a Path,
+    eval: &'a Path,
+    calib: &'a Path,
+) -> Vec<&'a str> {
+    vec![
+        command,
+        text(model),
+        "--data",
+        text(eval),
+        "--calib",
+        text(calib),
+        "--calib-samples",
+        "32",
+        "--limit",
+        "48",
+        "--quiet",
+    ]
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> String {
+    let (code, out, err) = quantscope(arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {err}");
+    out
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], said: &str) {
+    let (code, _, err) = quantscope(arguments);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains(said), "{err}");
+}
+
+#[test]
+fn parts_of_a_sweep_are_merged_into_what_one_run_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = match (
+        shared("data/models/resnet20-cifar10.onnx"),
+        shared("data/cifar10/test"),
+        shared("data/cifar10/calib"),
+    ) {
+        (Some(model), Some(eval), Some(calib)) => (model, eval, calib),
+        _ => (
+            sample("signs-resnet.onnx"),
+            sample("signs/eval"),
+            sample("signs/calib"),
+        ),
+    };
+    let mut arguments = on_signs("sensitivity", &model, &eval, &calib);
+    arguments.extend(["--bits", "8,3", "--what", "both", "--batch", "16"]);
+    let whole: Value = serde_json::from_str(&run(&[&arguments[..], &["--json"]].concat())).unwrap();
+    let names: Vec<String> = (1..=4).map(|part| format!("{part}.json")).collect();
+    let parts: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+    let merged = folder.path().join("merged.json");
+    for (index, part) in parts.iter().enumerate() {
+        if index == 3 {
+            // Before the last part is there it is named.
+            let early: Vec<&str> = parts[..3].iter().map(|part| text(part)).collect();
+            let merge = [&["merge"], &early[..], &["--out", text(&merged)]].concat();
+            refused(&merge, "parts are missing: 4/4");
+        }
+        let shard = format!("{}/4", index + 1);
+        run(&[&arguments[..], &["--shard", &shard, "--out", text(part)]].concat());
+    }
+    let all: Vec<&str> = parts.iter().rev().map(|part| text(part)).collect();
+    run(&[&["merge", "--quiet"], &all[..], &["--out", text(&merged)]].concat());
+    let merged = json(&merged);
+    for field in ["protocol", "what", "samples", "float", "layers"] {
+        assert_eq!(merged[field], whole[field], "{field}");
+    }
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on_and_parts_of_other_work_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-resnet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let arguments = on_signs("sensitivity", &model, &eval, &calib);
+    let sweep = [&arguments[..], &["--bits", "4", "--batch", "8"]].concat();
+    let (kept, out) = (
+        folder.path().join("kept.json"),
+        folder.path().join("out.json"),
+    );
+    let with = |extra: &[&str]| {
+        let keeps = ["--resume", text(&kept), "--out", text(&out)];
+        run(&[&sweep[..], &keeps, extra].concat());
+        json(&out)
+    };
+    let whole = with(&[]);
+    // What an interrupted run leaves: the first half of the samples, with other counts than the rest.
+    let mut stored = json(&kept);
+    assert_eq!(stored["samples"], 48);
+    stored["samples"] = 24.into();
+    stored["total"] = 48.into();
+    stored["float_batches"] = 3.into();
+    for row in stored["cells"].as_array_mut().unwrap() {
+        for cell in row.as_array_mut().unwrap() {
+            cell["batches"] = 3.into();
+        }
+    }
+    std::fs::write(&kept, stored.to_string()).unwrap();
+    let resumed = with(&[]);
+    let hits = |document: &Value| document["float"]["top1"].as_f64().unwrap();
+    assert!(hits(&resumed) > 0.0 && whole["samples"] == resumed["samples"]);
+    // 24 of 48 samples were counted again, on top of all 48.
+    assert_eq!(json(&kept)["float"]["labelled"], 72);
+    let other = [&arguments[..], &["--bits", "3", "--resume", text(&kept)]].concat();
+    refused(&other, "another model, data, preprocessing or settings");
+}
+
+#[test]
+fn a_killed_search_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-mobilenet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let arguments = on_signs("search", &model, &eval, &calib);
+    let (killed, whole) = (
+        folder.path().join("killed.json"),
+        folder.path().join("whole.json"),
+    );
+    let search = |out: &Path| -> Vec<String> {
+        let rest = ["--bits", "8,4,2", "--budget", "size=W4A8", "--plans", "30"];
+        let rest = rest.iter().chain(&["--json", "--out"]);
+        let all = arguments.iter().chain(rest).map(|word| (*word).to_owned());
+        all.chain([text(out).to_owned()]).collect()
+    };
+    let state = folder.path().join("killed.json.search");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_quantscope"))
+        .args(search(&killed))
+        .current_dir(root())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let measured = || -> usize {
+        // The file is replaced as a whole, so it can be read at any time.
+        let text = std::fs::read_to_string(&state).unwrap_or_default();
+        let state: Value = serde_json::from_str(&text).unwrap_or_default();
+        state["measured"].as_array().map_or(0, Vec::len)
+    };
+    while measured() < 5 && child.try_wait().unwrap().is_none() {
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "no plan measured"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().ok();
+    child.wait().unwrap();
+    assert!(measured() >= 5);
+    let document = |out: &Path| -> Value {
+        let arguments = search(out);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        serde_json::from_str(&run(&arguments)).unwrap()
+    };
+    let (resumed, whole) = (document(&killed), document(&whole));
+    for field in ["evaluated", "frontier", "chosen", "uniform"] {
+        assert_eq!(resumed[field], whole[field], "{field}");
+    }
+    check_document(&whole);
+    // The plan can be evaluated as it is.
+    let eval_arguments = on_signs("eval", &model, &eval, &calib);
+    let evaluated = run(&[&eval_arguments[..], &["--plan", text(&killed), "--json"]].concat());
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    let chosen = plan(&whole, whole["chosen"].as_str().unwrap());
+    assert_eq!(evaluated["size_bytes"], chosen["size_bytes"]);
+    assert_eq!(evaluated["plan"]["top1"], chosen["final"]["top1"]);
+}
+
+fn plan<'a>(document: &'a Value, id: &str) -> &'a Value {
+    let plans = document["evaluated"].as_array().unwrap();
+    plans.iter().find(|plan| plan["plan_id"] == id).unwrap()
+}
+
+/// The front holds against every uniform plan, and the chosen plan keeps its budget.
+fn check_document(document: &Value) {
+    let ids = |field: &str| -> Vec<&Value> {
+        let ids = document[field].as_array().unwrap().iter();
+        ids.map(|id| plan(document, id.as_str().unwrap())).collect()
+    };
+    let size = |plan: &Value| plan["size_bytes"].as_u64().unwrap();
+    let kl = |plan: &Value| plan["measured"]["kl"].as_f64().unwrap();
+    assert_eq!(ids("uniform").len(), 3);
+    for uniform in ids("uniform") {
+        let front = ids("frontier");
+        let mut within = front.iter().filter(|plan| size(plan) <= size(uniform));
+        assert!(
+            within.any(|plan| kl(plan) <= kl(uniform)),
+            "{}",
+            uniform["name"]
+        );
+    }
+    let w4 = *ids("uniform")
+        .iter()
+        .find(|plan| plan["name"] == "W4A8")
+        .unwrap();
+    let chosen = plan(document, document["chosen"].as_str().unwrap());
+    assert!(size(chosen) <= size(w4) && kl(chosen) <= kl(w4));
+    assert!(
+        document["prediction_error"]["median_factor"]
+            .as_f64()
+            .unwrap()
+            >= 1.0
+    );
+}
+
+#[test]
+fn parts_of_a_search_are_merged_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-resnet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let arguments = on_signs("search", &model, &eval, &calib);
+    let search = [&arguments[..], &["--bits", "8,4", "--budget", "size=40%"]].concat();
+    let path = |name: &str| folder.path().join(name);
+    let (one, two, whole, merged) = (path("1"), path("2"), path("w"), path("m"));
+    for (shard, out) in [("1/2", &one), ("0/2", &two), ("1/1", &whole)] {
+        run(&[
+            &search[..],
+            &["--shard", shard, "--out", text(out), "--plans", "14"],
+        ]
+        .concat());
+    }
+    run(&[
+        "merge",
+        "--quiet",
+        text(&one),
+        text(&two),
+        "--out",
+        text(&merged),
+    ]);
+    let measured = |path: &Path| json(path)["measured"].as_array().unwrap().clone();
+    let (merged_plans, whole_plans) = (measured(&merged), measured(&path("w.search")));
+    // One run goes on around the front after the plans that were shared out.
+    let count = merged_plans.len().min(whole_plans.len());
+    assert!(count >= 6, "{count} plans");
+    assert_eq!(merged_plans[..count], whole_plans[..count]);
+    let last = [
+        &search[..],
+        &["--resume", text(&merged), "--plans", "1", "--json"],
+    ]
+    .concat();
+    let document = run(&[&last[..], &["--out", text(&path("plan.json"))]].concat());
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert!(document["evaluated"].as_array().unwrap().len() >= merged_plans.len());
+    assert!(path("plan.json").exists());
+}
+
+#[test]
+fn what_cannot_be_met_is_said_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-resnet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let arguments = on_signs("search", &model, &eval, &calib);
+    let out = folder.path().join("plan.json");
+    let search = |extra: &[&'static str]| -> Vec<&str> {
+        [&arguments[..], &["--out", text(&out)], extra].concat()
+    };
+    refused(
+        &search(&["--budget", "bits=1.5"]),
+        "smallest budget that can be met is 2 bits a weight",
+    );
+    refused(&search(&["--budget", "bits=x"]), "bits=2.5");
+    refused(
+        &search(&["--budget", "bits=3", "--bound", "nothing=2..4"]),
+        "no layer matches the bound",
+    );
+    let locked = folder.path().join("plan.json");
+    let export = [
+        "export",
+        text(&model),
+        "--weights",
+        "4",
+        "--out",
+        text(folder.path()),
+    ];
+    run(&export);
+    let mut plan = json(&locked);
+    for layer in plan["layers"].as_array_mut().unwrap() {
+        layer["locked"] = true.into();
+    }
+    std::fs::write(&locked, plan.to_string()).unwrap();
+    let with_plan = [
+        &search(&["--budget", "bits=3"])[..],
+        &["--plan", text(&locked)],
+    ]
+    .concat();
+    refused(&with_plan, "every layer is locked");
+    assert!(!folder.path().join("plan.json.search").exists());
+}
+
+#[test]
+fn pictures_without_labels_are_searched_by_agreement() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, calib) = (sample("signs-mobilenet.onnx"), sample("signs/calib"));
+    let flat = folder.path().join("flat");
+    std::fs::create_dir(&flat).unwrap();
+    for class in std::fs::read_dir(&calib).unwrap() {
+        let class = class.unwrap();
+        for picture in std::fs::read_dir(class.path()).unwrap().take(3) {
+            let picture = picture.unwrap();
+            let name = format!("{:?}-{:?}", class.file_name(), picture.file_name());
+            let name = name.replace('"', "");
+            std::fs::copy(picture.path(), flat.join(name)).unwrap();
+        }
+    }
+    let out = folder.path().join("plan.json");
+    let search = [
+        "search",
+        text(&model),
+        "--data",
+        text(&flat),
+        "--bits",
+        "8,4",
+        "--plans",
+        "8",
+        "--budget",
+        "drop=5",
+        "--out",
+        text(&out),
+        "--json",
+        "--calib-samples",
+        "24",
+    ];
+    let (code, document, notes) = quantscope(&search);
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(
+        notes.contains("agreement and KL against float stand in"),
+        "{notes}"
+    );
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let chosen = plan(&document, document["chosen"].as_str().unwrap());
+    assert!(chosen["measured"]["agreement"].as_f64().unwrap() >= 0.95);
+    assert!(chosen["measured"].get("top1").is_none());
+}

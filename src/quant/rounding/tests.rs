@@ -394,7 +394,7 @@ fn inputs_that_cannot_be_used_are_refused_or_need_no_use() {
     assert_eq!(refused, Err(QuantError::SingularSums));
     assert!(round(&same, 0.01, LevelChoice::Compensated).is_ok());
     let dead = WindowSums::new(2, 2);
-    let levels = round(&dead, 0.01, LevelChoice::Descent)
+    let levels = round(&dead, 0.01, LevelChoice::Compensated)
         .unwrap()
         .weights
         .dequantized;

@@ -113,6 +113,8 @@ pub(super) fn inner_product(x: &[Lanes], y: &[Lanes]) -> [f64; LANES] {
 /// `Σ a · b`, as far as the shorter of the two goes.
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     with_widest_vectors(|| {
+        let shorter = a.len().min(b.len());
+        let (a, b) = (&a[..shorter], &b[..shorter]);
         let mut sums = [0.0; LANES];
         let (a_lanes, a_rest) = a.as_chunks::<LANES>();
         let (b_lanes, b_rest) = b.as_chunks::<LANES>();

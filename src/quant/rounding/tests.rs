@@ -167,6 +167,7 @@ fn published_gptq(matrix: &[f64], weights: &[f32], grid: &Grid) -> Vec<f32> {
 
 #[test]
 fn compensated_levels_are_those_of_gptq_and_close_to_the_best_there_are() {
+    let mut totals = [0.0; 3];
     for (size, seed) in [(2, 1), (3, 2), (3, 40), (2, 77), (9, 5)] {
         let sample = Sample::new(size, 5, 200, seed);
         let sums = sample.sums();
@@ -187,7 +188,6 @@ fn compensated_levels_are_those_of_gptq_and_close_to_the_best_there_are() {
         };
         let (gptq, nearest) = (round(LevelChoice::Compensated), round(LevelChoice::Nearest));
         let matrix = damped(&sums, 0.01);
-        let mut totals = [0.0; 3];
         for channel in 0..5 {
             let own = channel * size..(channel + 1) * size;
             let grid = gptq.grids[channel];
@@ -205,19 +205,21 @@ fn compensated_levels_are_those_of_gptq_and_close_to_the_best_there_are() {
                     &change.iter().copied().map(f64::from).collect::<Vec<f64>>(),
                 )
             };
-            totals[1] += error(&gptq);
-            totals[2] += error(&nearest);
+            // Beyond a few columns there are too many combinations to try.
             if size <= 3 {
-                totals[0] += least_error(&matrix, &weights[own.clone()], &grid);
-                assert!(error(&gptq) >= least_error(&matrix, &weights[own], &grid) - 1e-9);
+                let least = least_error(&matrix, &weights[own.clone()], &grid);
+                assert!(error(&gptq) >= least - 1e-9);
+                for (total, error) in totals
+                    .iter_mut()
+                    .zip([least, error(&gptq), error(&nearest)])
+                {
+                    *total += error;
+                }
             }
         }
-        let [least, gptq, nearest] = totals;
-        assert!(
-            gptq < nearest && gptq <= 1.5 * least || size > 3,
-            "{totals:?}"
-        );
     }
+    let [least, gptq, nearest] = totals;
+    assert!(gptq < nearest && gptq <= 1.5 * least, "{totals:?}");
 }
 
 #[test]
@@ -242,8 +244,10 @@ fn descent_and_searched_ranges_lower_the_error_of_the_output() {
                     scheme,
                     ..spec("2", calibrator)
                 };
+                // Without damping and ridge worth mentioning, what is lowered is the error itself.
                 let method = RoundingMethod {
-                    refit: Some(0.01),
+                    refit: Some(1e-6),
+                    damping: 1e-6,
                     ..method(levels)
                 };
                 let rounded = round_weights(&weights, &[20, 12], 0, &spec, &sums, &method).unwrap();
@@ -390,7 +394,7 @@ fn inputs_that_cannot_be_used_are_refused_or_need_no_use() {
     assert_eq!(refused, Err(QuantError::SingularSums));
     assert!(round(&same, 0.01, LevelChoice::Compensated).is_ok());
     let dead = WindowSums::new(2, 2);
-    let levels = round(&dead, 0.01, LevelChoice::Descent)
+    let levels = round(&dead, 0.01, LevelChoice::Compensated)
         .unwrap()
         .weights
         .dequantized;

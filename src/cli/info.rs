@@ -73,7 +73,8 @@ struct CoverageInfo<'a> {
 
 pub(super) fn run(arguments: &InfoArguments) -> Result<Exit, SessionError> {
     let model = OpenModel::open(&arguments.model)?;
-    let screens = screens(&model);
+    // The table does not show them, and they read every weight.
+    let screens = arguments.output.json.then(|| screens(&model)).flatten();
     let info = info(&model, screens.as_ref());
     if arguments.output.json {
         output::json(&info)?;

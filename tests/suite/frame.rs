@@ -133,7 +133,7 @@ fn a_hidden_panel_comes_back_with_the_first_layout() {
 #[test]
 fn a_key_goes_to_each_panel() {
     let mut window = with_model();
-    window.key_press_modifiers(Modifiers::COMMAND, Key::Num7);
+    window.key_press_modifiers(Modifiers::COMMAND, Key::Num8);
     window.run_steps(3);
     window.get_by_label("Only what is not quantized");
 }

@@ -298,7 +298,7 @@ impl Meaning {
     }
 }
 
-/// As [`line`], with any rising slope.
+/// As [`line()`], with any rising slope.
 fn free_line(points: &[(f64, f64)]) -> (f64, f64) {
     let count = points.len() as f64;
     let x_mean = points.iter().map(|point| point.0).sum::<f64>() / count;

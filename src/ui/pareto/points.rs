@@ -121,7 +121,8 @@ impl Quality {
     /// This one, or the next that the plans have.
     fn available(self, state: Option<&SearchState>) -> Self {
         let Some(first) = state.and_then(|state| state.measured.first()) else {
-            return self;
+            // Errors of single layers predict nothing else.
+            return Self::Sqnr;
         };
         match self {
             Self::Accuracy if first.score.labelled > 0 => Self::Accuracy,
@@ -167,7 +168,7 @@ impl PointsView {
         plot_head_ui(ui, id, &figure.title, &figure, |ui| {
             self.switches_ui(ui, quality, state);
         });
-        let is_empty = marks.is_empty() && preview.is_none_or(|p| p.frontier.is_empty());
+        let is_empty = matches!(&figure.content, Content::Plot(plot) if plot.series.is_empty());
         if is_empty {
             ui.label(
                 "Nothing to plot yet: Start search measures plans, each of which becomes a point",

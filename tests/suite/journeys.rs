@@ -343,6 +343,8 @@ const STEPS: [Step; 20] = [
     }),
     ("the clip range reset", |window| click(window, "Reset")),
     ("a plan of the history", |window| {
+        // A result that comes in meanwhile would move the rows.
+        wait_until(window, "the result", measured);
         click(window, "Restore W8 A8");
     }),
 ];

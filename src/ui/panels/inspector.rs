@@ -105,6 +105,15 @@ fn copy_ui(ui: &mut egui::Ui, layer: &Layer, choice: &LayerPlan, inspection: Opt
     }
 }
 
+/// Why the choices below cannot be made.
+fn why_float_ui(ui: &mut egui::Ui, is_float: bool) {
+    if is_float {
+        let weak = theme::palette(ui).weak;
+        let text = "A floating-point format has no scale: choose 1 to 16 bits first";
+        ui.add(Label::new(RichText::new(text).small().color(weak)).wrap());
+    }
+}
+
 /// How many levels are used of those that there are: `212 of 4080`.
 pub(super) fn levels_text(levels: Levels) -> String {
     format!("{} of {}", levels.used, levels.available)
@@ -197,6 +206,7 @@ fn weight_ui(
         format!("Weight, {}", format::width(choice.weight.format)),
     );
     let is_float = choice.weight.format.is_float();
+    why_float_ui(ui, is_float);
     ui.add_enabled_ui(!is_float, |ui| {
         let spec = &choice.weight;
         let mut edits = Vec::new();
@@ -355,6 +365,7 @@ fn activation_ui(
         ),
     );
     let is_float = choice.activation.format.is_float();
+    why_float_ui(ui, is_float);
     ui.add_enabled_ui(!is_float, |ui| {
         let spec = &choice.activation;
         let mut edits = Vec::new();

@@ -19,7 +19,9 @@ pub(crate) fn log_ui(ui: &mut egui::Ui, session: &Session) -> bool {
             {
                 open = false;
             }
-            let copy = ui.add_enabled(session.log().len() > 0, egui::Button::new("Copy all"));
+            let copy = ui
+                .add_enabled(session.log().len() > 0, egui::Button::new("Copy all"))
+                .on_disabled_hover_text("There are no messages yet");
             if copy.clicked() {
                 let lines: Vec<String> = session.log().map(line).collect();
                 ui.ctx().copy_text(lines.join("\n"));

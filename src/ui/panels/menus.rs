@@ -44,9 +44,12 @@ pub(crate) fn menu_bar_ui(
         ui.menu_button("Plan", |ui| {
             items_ui(ui, session, commands, &[Command::Run, Command::Cancel]);
             ui.separator();
-            ui.add_enabled_ui(session.model().is_some(), |ui| {
+            if session.model().is_some() {
                 ui.menu_button("Preset", |ui| preset_items_ui(ui, session, commands));
-            });
+            } else {
+                ui.add_enabled(false, Button::new("Preset"))
+                    .on_disabled_hover_text("Open a model first");
+            }
             ui.separator();
             items_ui(
                 ui,
@@ -193,12 +196,11 @@ fn items_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>, i
 pub(super) fn preset_items_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
     for preset in Preset::ALL {
         let command = Command::ApplyPreset(preset);
+        let why_disabled = command.why_disabled(session);
         let response = ui
-            .add_enabled(
-                command.why_disabled(session).is_none(),
-                Button::new(preset.name),
-            )
-            .on_hover_text(command.tooltip());
+            .add_enabled(why_disabled.is_none(), Button::new(preset.name))
+            .on_hover_text(command.tooltip())
+            .on_disabled_hover_text(why_disabled.unwrap_or_default());
         if response.clicked() {
             commands.push(command);
             ui.close();

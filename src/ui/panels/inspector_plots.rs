@@ -54,7 +54,6 @@ pub(super) fn error_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer: &
     plot_head_ui(ui, id, "Error of the weight", &figure, |_| {});
     let plot = PlotView {
         height: 110.0,
-        few_lines: true,
         ..PlotView::new(id, &figure)
     };
     plot.show(ui, |_| {});
@@ -88,7 +87,6 @@ pub(super) fn channel_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer:
     };
     let plot = PlotView {
         height: 120.0,
-        few_lines: true,
         hover: Some(&hover),
         ..PlotView::new(id, &figure)
     };

@@ -10,24 +10,25 @@ use crate::ui::theme;
 const LINES: f64 = 5.0;
 /// Points along the axis below for each line.
 const POINTS_A_LINE: f32 = 95.0;
-/// Lines along the upright axis of a low plot.
-const FEW_LINES: f64 = 2.5;
+/// Points along the upright axis for each line; a round step may be half of what is asked for.
+const POINTS_A_LINE_UPRIGHT: f32 = 46.0;
 /// Width of a swatch in a legend with its margins, in points.
 const SWATCH: f32 = 14.0;
 
-/// An empty plot with the axes of a figure; its wheel scrolls the panel around it.
+/// An empty plot of some height with the axes of a figure; its wheel scrolls the panel around it.
 pub(super) fn quiet_plot<'a>(
     ui: &egui::Ui,
     id: Id,
     plot: &'a figure::Plot,
-    few_lines: bool,
+    height: f32,
 ) -> Plot<'a> {
-    let upright = if few_lines { FEW_LINES } else { LINES };
+    let upright = f64::from(height / POINTS_A_LINE_UPRIGHT).clamp(1.0, LINES);
     let (x, y) = (&plot.x, &plot.y);
     // Numbers closer than this fade out.
     let across = f64::from((ui.available_width() - 45.0) / POINTS_A_LINE).clamp(1.0, LINES);
     let mut quiet = Plot::new(id)
         .id(id)
+        .height(height)
         .allow_scroll(false)
         .grid_color(theme::palette(ui).weak.gamma_multiply(0.45))
         .x_grid_spacer(move |input| grid_marks(x, &input, across))

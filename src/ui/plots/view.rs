@@ -27,8 +27,6 @@ pub(crate) struct PlotView<'a> {
     pub(crate) figure: &'a Figure,
     /// Height in points.
     pub(crate) height: f32,
-    /// Whether it is too low for many labels along its upright axis.
-    pub(crate) few_lines: bool,
     /// What stands under the pointer near an element of a series, instead of its numbers.
     pub(crate) hover: Option<&'a Hover<'a>>,
     /// Whether dragging moves the view.
@@ -44,7 +42,6 @@ impl<'a> PlotView<'a> {
             id,
             figure,
             height: theme::PLOT_HEIGHT,
-            few_lines: false,
             hover: None,
             drag: true,
             layers: None,
@@ -60,8 +57,7 @@ impl<'a> PlotView<'a> {
         let plot = self.figure.plot()?;
         let palette = theme::palette(ui);
         let hover = self.hover;
-        let mut shown = quiet_plot(ui, self.id, plot, self.few_lines)
-            .height(self.height)
+        let mut shown = quiet_plot(ui, self.id, plot, self.height)
             .allow_drag(self.drag)
             .label_formatter(move |position| hover_text(plot, hover, position));
         if let Some(group) = self.layers {

@@ -34,7 +34,7 @@ xdotool mousemove 690 775
 rest 2
 keep overview
 
-key ctrl+4
+key ctrl+5
 dismiss_hint
 keep graph
 
@@ -45,7 +45,7 @@ let_go
 rest 3
 key ctrl+z
 
-key ctrl+5
+key ctrl+6
 dismiss_hint
 click 565 123
 xdotool mousemove 690 775

@@ -21,7 +21,7 @@ use super::evaluate::outputs_of;
 use super::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
 use super::metrics::class_count;
 use super::ranges::Ranges;
-use super::sensitivity::{Subject, each_piece};
+use super::sensitivity::{Subject, each_piece, settings_of};
 use super::slices::with_f32;
 use super::value::Value;
 use crate::jobs::CancelToken;
@@ -123,18 +123,7 @@ pub fn second_order(
     on_batch: &mut dyn FnMut(&SecondOrder),
 ) -> Result<SecondOrder, RunError> {
     let backward = Backward::new(executor)?;
-    let mut settings = Vec::with_capacity(executor.layers().len());
-    for (index, choice) in (0u32..).zip(plan.layers()) {
-        cancel.check()?;
-        let row: Result<Vec<PreparedLayer>, RunError> = widths
-            .iter()
-            .map(|width| {
-                let changed = subject.applied_to(choice, *width);
-                executor.prepare_layer(LayerId(index), &changed, ranges)
-            })
-            .collect();
-        settings.push(row?);
-    }
+    let settings = settings_of(executor, plan, ranges, subject, widths, cancel)?;
     let study = Study {
         executor,
         backward,

@@ -154,6 +154,30 @@ pub fn sensitivity_bytes(
     held + weights * request.widths.len() as u64 * size_of::<f32>() as u64
 }
 
+/// Every layer ready to run at every width: one row a layer, one column a width.
+pub(super) fn settings_of(
+    executor: &Executor,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    subject: Subject,
+    widths: &[NumberFormat],
+    cancel: &CancelToken,
+) -> Result<Vec<Vec<PreparedLayer>>, RunError> {
+    let mut layers = Vec::with_capacity(plan.layers().len());
+    for (index, choice) in (0u32..).zip(plan.layers()) {
+        cancel.check()?;
+        let row: Result<Vec<PreparedLayer>, RunError> = widths
+            .iter()
+            .map(|width| {
+                let changed = subject.applied_to(choice, *width);
+                executor.prepare_layer(LayerId(index), &changed, ranges)
+            })
+            .collect();
+        layers.push(row?);
+    }
+    Ok(layers)
+}
+
 /// Settings of every (layer, width) cell.
 struct Sweep {
     layers: Vec<Vec<PreparedLayer>>,
@@ -168,18 +192,7 @@ impl Sweep {
         widths: &[NumberFormat],
         cancel: &CancelToken,
     ) -> Result<Self, RunError> {
-        let mut layers = Vec::with_capacity(plan.layers().len());
-        for (index, choice) in (0u32..).zip(plan.layers()) {
-            cancel.check()?;
-            let row: Result<Vec<PreparedLayer>, RunError> = widths
-                .iter()
-                .map(|width| {
-                    let changed = subject.applied_to(choice, *width);
-                    executor.prepare_layer(LayerId(index), &changed, ranges)
-                })
-                .collect();
-            layers.push(row?);
-        }
+        let layers = settings_of(executor, plan, ranges, subject, widths, cancel)?;
         Ok(Self { layers })
     }
 

@@ -112,7 +112,7 @@ fn the_page_has_everything_in_itself() {
 #[test]
 fn without_data_the_plan_itself_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let page = report(folder.path(), &["--weights", "4", "--set", "*fc*=8/f32"]);
+    let page = report(folder.path(), &["--weights", "4", "--set", "*conv1*=8/f32"]);
     assert!(page.contains("No data was given"), "{page}");
     assert!(!page.contains("Top-1"), "{page}");
     let model = sample("signs-resnet.onnx").display().to_string();

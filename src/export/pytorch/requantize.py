@@ -14,6 +14,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from torch import nn
 
 PT2E_LAYERS = []
 WEIGHT_ONLY_LAYERS = {}
@@ -21,20 +22,44 @@ LEFT_FLOAT = {}
 
 
 def float_network():
-    """The network of the script beside this one, with the weights of the plan and float inputs."""
+    """The network of the script beside this one, with the weights of the plan in PyTorch's own modules."""
     path = Path(__file__).name.removesuffix(".requantize.py") + ".py"
     spec = importlib.util.spec_from_file_location("network", Path(__file__).with_name(path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load()
-    for layer in network.modules():
-        if isinstance(layer, module.Layer):
-            layer.input = torch.nn.Identity()
-            if isinstance(layer.weight, module.Weight):
-                value = layer.weight.value
-                del layer.weight
-                layer.register_buffer("weight", value)
+    kinds = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kinds)
+    network = kinds.load()
+    layers = [(name, one) for name, one in network.named_modules() if isinstance(one, kinds.Layer)]
+    for name, layer in layers:
+        layer.input = nn.Identity()
+        made = own_module(layer, kinds)
+        if made is not None:
+            parent, _, last = name.rpartition(".")
+            network.get_submodule(parent).register_module(last, made)
     return network
+
+
+def own_module(layer, kinds):
+    """A layer as torch.nn.Conv2d, torch.nn.Linear and the like; None where it is neither."""
+    weight = layer.weight.value if isinstance(layer.weight, kinds.Weight) else layer.weight.float()
+    bias = None if layer.bias is None else layer.bias.flatten()
+    settings = layer.attributes
+    if isinstance(layer, kinds.Conv):
+        kind = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[weight.dim()]
+        channels = weight.shape[1] * settings.get("groups", 1)
+        made = kind(channels, weight.shape[0], tuple(weight.shape[2:]), bias=bias is not None, **settings)
+    else:
+        plain = isinstance(layer, kinds.Gemm) and settings["alpha"] == settings["beta"] == 1.0
+        if isinstance(layer, kinds.MatMul) or plain and not settings["trans_b"]:
+            weight = weight.T
+        elif not isinstance(layer, kinds.Linear) and not plain:
+            return None
+        if weight.dim() != 2 or plain and settings["trans_a"]:
+            return None
+        made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    made.weight.data = weight.contiguous()
+    if bias is not None:
+        made.bias.data = bias
+    return made.eval()
 
 
 def pt2e(network, example, calibration):

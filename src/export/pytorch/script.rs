@@ -215,9 +215,9 @@ impl<'a> Body<'a> {
 const HEAD: &str = r#""""A quantized network as a module of PyTorch, written by Quantscope.
 
 The .safetensors file of the same name beside this script holds the integer weights, scales and zero
-points. Needs torch, and numpy where it is run by itself. Layers compute in float with what the codes
-stand for, so that results are those of the simulation; integer kernels are up to PyTorch's own
-quantizers (see the script that ends in .requantize.py).
+points. Needs torch, and numpy where it is run by itself. Layers compute with the codes, or in float with
+what the codes stand for, as the simulation does; integer kernels are up to PyTorch's own quantizers (see
+the script that ends in .requantize.py).
 
     network = load()
     outputs = network(inputs)  # float32, preprocessed as for the model

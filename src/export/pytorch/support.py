@@ -54,19 +54,29 @@ class Weight(nn.Module):
         fields = unpack(self.codes, bits, math.prod(shape))
         return (fields * self.facts["step"] + self.facts["offset"]).reshape(shape)
 
+    def by_row(self, numbers):
+        """A number of each grid, spread over the weights of each channel."""
+        if numbers.dim() < 2:
+            return numbers.reshape(-1, 1)
+        columns = math.prod(self.facts["shape"]) // numbers.shape[0]
+        return numbers[:, torch.arange(columns) // self.facts["group"]]
+
+    def levels(self, scale):
+        """(codes - zero_point) * scale in the shape of the weight."""
+        codes = self.integers().movedim(self.facts["axis"], 0)
+        steps = codes.reshape(codes.shape[0], -1).float()
+        if self.zero_point is not None:
+            steps = steps - self.by_row(self.zero_point.float())
+        values = (steps * self.by_row(scale)).reshape(codes.shape)
+        return values.movedim(0, self.facts["axis"]).contiguous()
+
     def dequantized(self):
         """The numbers that the codes stand for; `value` holds them, to be computed once."""
-        codes = self.integers().movedim(self.facts["axis"], 0)
-        rows = codes.reshape(codes.shape[0], -1)
-        scale = self.scale
-        zero_point = torch.zeros_like(scale) if self.zero_point is None else self.zero_point.float()
-        if scale.dim() < 2:
-            scale, zero_point = scale.reshape(-1, 1), zero_point.reshape(-1, 1)
-        else:
-            group = torch.arange(rows.shape[1]) // self.facts["group"]
-            scale, zero_point = scale[:, group], zero_point[:, group]
-        values = ((rows - zero_point) * scale).reshape(codes.shape)
-        return values.movedim(0, self.facts["axis"]).contiguous()
+        return self.levels(self.scale)
+
+    def steps(self):
+        """The codes in steps from zero."""
+        return self.levels(torch.ones_like(self.scale))
 
     def forward(self):
         return self.value
@@ -82,9 +92,13 @@ class Grid(nn.Module):
         self.register_buffer("zero_point", store.tensors.get(f"{path}.zero_point"))
         self.zero = 0 if self.zero_point is None else int(self.zero_point)
 
-    def forward(self, x):
+    def steps(self, x):
+        """The codes in steps from zero."""
         codes = torch.clamp(torch.round(x / self.scale) + self.zero, *self.limits)
-        return (codes - self.zero) * self.scale
+        return codes - self.zero
+
+    def forward(self, x):
+        return self.steps(x) * self.scale
 
 
 class Half(nn.Module):
@@ -125,11 +139,27 @@ class Layer(nn.Module):
 
 
 class Conv(Layer):
-    """A convolution over one, two or three axes."""
+    """A convolution over one, two or three axes.
+
+    With an input and a weight of integers it adds up products of codes, which are exact in float as long as
+    the sums stay below 2 ** 24, and scales the sums: the arithmetic of integer kernels.
+    """
+
+    def __init__(self, store, path, **attributes):
+        super().__init__(store, path, **attributes)
+        on_codes = isinstance(self.weight, Weight) and self.weight.scale.dim() < 2
+        self.register_buffer("steps", self.weight.steps() if on_codes else None, persistent=False)
 
     def forward(self, x, bias=None):
         function = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
-        return function(*self.operands(x, bias), **self.attributes)
+        if self.steps is None or not isinstance(self.input, Grid):
+            return function(*self.operands(x, bias), **self.attributes)
+        sums = function(self.input.steps(x), self.steps, None, **self.attributes)
+        channels = (-1,) + (1,) * (x.dim() - 2)
+        # In double precision there is one rounding at the end, as in a fused multiply-add.
+        y = sums.double() * (self.weight.scale * self.input.scale).reshape(channels).double()
+        bias = self.bias if bias is None else bias
+        return (y if bias is None else y + bias.reshape(channels).double()).float()
 
 
 class ConvTranspose(Layer):

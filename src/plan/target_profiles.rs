@@ -306,7 +306,7 @@ const PYTORCH: TargetProfile = TargetProfile {
     fused_after_layer: &[],
     claims: &[
         Claim {
-            text: "Codes of every width are packed bit by bit; layers dequantize them and compute in float",
+            text: "Codes of every width are packed bit by bit; convolutions add up products of codes, and other layers compute in float with what the codes stand for",
             source: "the script that is exported",
         },
         Claim {

@@ -1,9 +1,9 @@
 //! A network as a module of PyTorch: weights in a `.safetensors` file and a script that builds it.
 //!
 //! The script is plain code: a line for each layer with its attributes, and a line for each node of the
-//! network. Layers hold integer weights with their scales and zero points, quantize their input, and
-//! compute in float with what the codes stand for, so that the results are those that were simulated. The
-//! layout of the weights is told in [`weights`].
+//! network. Layers hold integer weights with their scales and zero points and quantize their input.
+//! Convolutions of codes add up whole numbers and scale the sums, as the simulation does; what else there is
+//! computes in float with what the codes stand for. The layout of the weights is told in [`weights`].
 
 mod calls;
 mod packing;

@@ -18,6 +18,7 @@ mod search_report;
 mod sensitivity;
 mod timing;
 mod tuning;
+mod verification;
 
 pub use args::{Arguments, Command, WindowArguments};
 pub use sample::run_sample;

@@ -85,7 +85,7 @@ fn a_full_disk_gets_no_file_at_all() {
 
 #[test]
 fn a_full_disk_keeps_what_is_to_be_replaced() {
-    let Some(disk) = SmallDisk::mounted(100) else {
+    let Some(disk) = SmallDisk::mounted(400) else {
         return;
     };
     let (code, error) = export(disk.path(), &["--target", "onnxruntime"]);
@@ -93,7 +93,8 @@ fn a_full_disk_keeps_what_is_to_be_replaced() {
     let before = names(disk.path());
     let content = |name: &String| std::fs::read(disk.path().join(name)).unwrap();
     let old: Vec<Vec<u8>> = before.iter().map(content).collect();
-    std::fs::write(disk.path().join("filler"), vec![0; 60 << 10]).ok();
+    let filled = std::fs::write(disk.path().join("filler"), vec![0; 1 << 20]);
+    assert!(filled.is_err(), "the disk is full");
     let (code, error) = export(disk.path(), &["--target", "onnxruntime", "--force"]);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("No space left"), "{error}");

@@ -87,7 +87,7 @@ pub struct ComputeOptions {
     /// Number of threads; default: all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// What layers of at most 8 bits are computed with; the numbers agree
+    /// What layers are computed with; the numbers agree but for rounding
     #[arg(long, value_enum, default_value = "auto")]
     pub arithmetic: ArithmeticArgument,
 }
@@ -101,6 +101,8 @@ pub enum ArithmeticArgument {
     Integer,
     /// Floats
     Float,
+    /// Floats, added up as ONNX Runtime does without graph optimisations: its numbers, slowly
+    OnnxRuntime,
 }
 
 impl From<ArithmeticArgument> for Arithmetic {
@@ -109,6 +111,7 @@ impl From<ArithmeticArgument> for Arithmetic {
             ArithmeticArgument::Auto => Self::Auto,
             ArithmeticArgument::Integer => Self::Integer,
             ArithmeticArgument::Float => Self::Float,
+            ArithmeticArgument::OnnxRuntime => Self::OnnxRuntime,
         }
     }
 }
@@ -563,7 +566,10 @@ pub struct ExportArguments {
     /// Replace files that are there already
     #[arg(long)]
     pub force: bool,
-    /// Run the exported model in a real runtime on --data, and compare it with the simulation
+    /// With onnxruntime: write products of quantized weights and float inputs as `MatMulNBits`
+    #[arg(long)]
+    pub matmul_nbits: bool,
+    /// Run the exported model on --data in a real runtime and in one of its own, and compare both with the simulation
     #[arg(long)]
     pub verify: bool,
     /// Python interpreter that has the runtime; absent: one that is found

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::Exit;
 use super::args::ExportArguments;
 use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
-use super::number::{Decibel, bytes, percent};
+use super::number::bytes;
 use super::output::{self, Progress};
-use crate::export::{LevelResult, Runtime, Verification, find_interpreter};
+use super::verification::{VerificationReport, print_verification};
+use crate::export::{Runtime, Verification, find_interpreter};
 use crate::plan::{FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
 use crate::session::{
     ExportRequest, Exported, OpenData, OpenModel, SessionError, check_free, export_plan,
@@ -37,34 +38,6 @@ pub(super) struct ChangeReport {
     reason: String,
 }
 
-#[derive(Serialize)]
-struct VerificationReport {
-    runtime: Runtime,
-    version: String,
-    samples: usize,
-    simulated_top1: Option<f64>,
-    levels: Vec<LevelReport>,
-    own_spread_sqnr_db: Decibel,
-    own_spread_agreement: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct LevelReport {
-    level: crate::export::Level,
-    top1: Option<f64>,
-    agreement: Option<f64>,
-    sqnr_db: Decibel,
-    outputs: Vec<OutputReport>,
-}
-
-#[derive(Serialize)]
-struct OutputReport {
-    name: String,
-    largest_difference: f64,
-    relative_difference: f64,
-    sqnr_db: Decibel,
-}
-
 pub(super) fn run(arguments: &ExportArguments) -> Result<Exit, SessionError> {
     thread_pool(arguments.compute)?.install(|| export(arguments))
 }
@@ -76,6 +49,12 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         return export_plan_file(arguments, &model, &plan);
     }
     let profile = TargetProfile::by_name(&arguments.target)?;
+    if arguments.matmul_nbits && profile.name != "onnxruntime" {
+        return Err(SessionError::Missing(format!(
+            "MatMulNBits is an operator of ONNX Runtime alone, and {} does not have it; take --target onnxruntime or leave --matmul-nbits out",
+            profile.label
+        )));
+    }
     refuse_rounding_on_data(&plan)?;
     let fitted = fit(&plan, model.layers(), profile);
     let changes = change_reports(&model, &fitted);
@@ -86,7 +65,8 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
             change_lines(&changes).join("\n")
         )));
     }
-    let verified_with = interpreter(arguments, profile)?;
+    let verifies = verifies(arguments)?;
+    let interpreter = interpreter(arguments, profile)?;
     let data = open_data(arguments, &model, &fitted.plan)?;
     let ranges = match &data {
         Some(data) => ranges_for(&fitted.plan, &model, data, arguments.output)?,
@@ -97,18 +77,22 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         fitted: &fitted,
         folder: &arguments.out,
         replace: arguments.force,
+        matmul_nbits: arguments.matmul_nbits,
     };
     let exported = export_plan(&model, ranges.as_ref(), &request)?;
-    let verification = match (&verified_with, &data) {
-        (Some((python, runtime)), Some(data)) => {
+    let verification = match &data {
+        Some(data) if verifies => {
+            let interpreter = interpreter.as_ref();
+            let interpreter = interpreter
+                .map(|(python, runtime)| (python.as_path(), *runtime))
+                .map_err(Clone::clone);
             let mut progress = Progress::new("Verifying", data.evaluation.len(), arguments.output);
             Some(verify_export(
                 &model,
                 &exported,
-                (profile, &fitted),
-                ranges.as_ref(),
+                profile,
                 data,
-                (python, *runtime),
+                interpreter,
                 &mut |samples| progress.show(samples, ""),
             )?)
         }
@@ -168,18 +152,29 @@ fn export_plan_file(
     Ok(Exit::Done)
 }
 
-/// The interpreter to verify with, found before anything is computed.
-fn interpreter(
-    arguments: &ExportArguments,
-    profile: &TargetProfile,
-) -> Result<Option<(PathBuf, Runtime)>, SessionError> {
-    if !arguments.verify {
-        return Ok(None);
-    }
-    if arguments.data.is_none() {
+/// Whether the exported file is to be run.
+///
+/// # Errors
+/// It is, and there is no data to run it on.
+fn verifies(arguments: &ExportArguments) -> Result<bool, SessionError> {
+    if arguments.verify && arguments.data.is_none() {
         return Err(SessionError::Missing(
             "--verify runs samples; give evaluation data with --data DIR".to_owned(),
         ));
+    }
+    Ok(arguments.verify)
+}
+
+/// The interpreter to verify with, found before anything is computed; or why there is none.
+///
+/// # Errors
+/// The interpreter that was asked for has no runtime.
+fn interpreter(
+    arguments: &ExportArguments,
+    profile: &TargetProfile,
+) -> Result<Result<(PathBuf, Runtime), String>, SessionError> {
+    if !arguments.verify {
+        return Ok(Err(String::new()));
     }
     let asked = arguments.python.as_deref();
     let own = match profile.name {
@@ -187,13 +182,20 @@ fn interpreter(
         "pytorch" => Runtime::Torch,
         _ => Runtime::OnnxRuntime,
     };
-    match find_interpreter(asked, own) {
-        Ok(python) => Ok(Some((python, own))),
-        Err(error) if own == Runtime::Torch => Err(error.into()),
-        Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
-            Ok(python) => Ok(Some((python, Runtime::OnnxRuntime))),
-            Err(_neither) => Err(error.into()),
-        },
+    let found = find_interpreter(asked, own)
+        .map(|python| (python, own))
+        .or_else(|error| {
+            if own == Runtime::Torch {
+                return Err(error);
+            }
+            let other = find_interpreter(asked, Runtime::OnnxRuntime);
+            other
+                .map(|python| (python, Runtime::OnnxRuntime))
+                .map_err(|_neither| error)
+        });
+    match found {
+        Err(error) if asked.is_some() || own == Runtime::Torch => Err(error.into()),
+        found => Ok(found.map_err(|error| error.to_string())),
     }
 }
 
@@ -286,74 +288,4 @@ fn report(
         print_verification(verification);
     }
     Ok(())
-}
-
-fn print_verification(verification: &Verification) {
-    output::line(&format!(
-        "{} {} on {} samples; simulated top-1 {}",
-        verification.runtime.package(),
-        verification.version,
-        verification.samples,
-        percent(verification.simulated.top1())
-    ));
-    for result in &verification.levels {
-        let how = match result.level {
-            crate::export::Level::Plain => "graph as written",
-            crate::export::Level::Optimized => "graph optimised",
-        };
-        output::line(&format!(
-            "{how}: top-1 {}, agreement with the simulation {}, SQNR against it {} dB",
-            percent(result.accuracy.top1()),
-            percent(result.comparison.agreement()),
-            Decibel(result.comparison.sqnr_db())
-        ));
-        for one in &result.outputs {
-            output::line(&format!(
-                "  {}: relative difference {:.2e}, largest {:.2e}",
-                one.name,
-                one.relative(),
-                one.largest
-            ));
-        }
-    }
-    output::line(&format!(
-        "for comparison, the runtime against itself with every weight scale moved to the next number in f32: agreement {}, SQNR {} dB",
-        percent(verification.own_spread.agreement()),
-        Decibel(verification.own_spread.sqnr_db())
-    ));
-}
-
-impl From<&Verification> for VerificationReport {
-    fn from(verification: &Verification) -> Self {
-        Self {
-            runtime: verification.runtime,
-            version: verification.version.clone(),
-            samples: verification.samples,
-            simulated_top1: verification.simulated.top1(),
-            levels: verification.levels.iter().map(LevelReport::from).collect(),
-            own_spread_sqnr_db: Decibel(verification.own_spread.sqnr_db()),
-            own_spread_agreement: verification.own_spread.agreement(),
-        }
-    }
-}
-
-impl From<&LevelResult> for LevelReport {
-    fn from(result: &LevelResult) -> Self {
-        Self {
-            level: result.level,
-            top1: result.accuracy.top1(),
-            agreement: result.comparison.agreement(),
-            sqnr_db: Decibel(result.comparison.sqnr_db()),
-            outputs: result
-                .outputs
-                .iter()
-                .map(|one| OutputReport {
-                    name: one.name.clone(),
-                    largest_difference: one.largest,
-                    relative_difference: one.relative(),
-                    sqnr_db: Decibel(Some(one.errors.sqnr_db())),
-                })
-                .collect(),
-        }
-    }
 }

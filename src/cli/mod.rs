@@ -19,6 +19,7 @@ mod search_report;
 mod sensitivity;
 mod timing;
 mod tuning;
+mod verification;
 
 pub use args::{Arguments, Command, WindowArguments};
 pub use sample::run_sample;

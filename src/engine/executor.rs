@@ -7,12 +7,12 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::activations::Activations;
-use super::error::RunError;
+use super::error::{OpError, RunError};
 use super::followers::{Followers, followers};
 use super::kernels::blocked::{ConvOutput, has_integer_dot_products};
 use super::kernels::parallel::undivided;
 use super::kernels::quantization_errors;
-use super::layer_weights::{LayerCall, LayerWeights, WeightCache};
+use super::layer_weights::{LayerCall, LayerWeights, Packing, WeightCache};
 use super::ops;
 use super::pieces::BatchAxis;
 use super::ranges::Ranges;
@@ -20,7 +20,7 @@ use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, Op, ValueId};
 use crate::plan::Plan;
-use crate::quant::{ActivationQuantizer, SliceErrors};
+use crate::quant::{ActivationQuantizer, QuantizedWeights, SliceErrors};
 
 /// A graph that is ready to run: its layers, its edges, and its packed weights.
 ///
@@ -39,7 +39,7 @@ pub struct Executor {
 
 /// What layers of at most 8 bits are computed with.
 ///
-/// The sums are the same integers either way, exact in `f32` as long as they stay below 2²⁴.
+/// The sums are the same integers with the first three, exact in `f32` as long as they stay below 2²⁴.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arithmetic {
     /// Integers where the processor has dot products of 8 bits, floats elsewhere.
@@ -49,12 +49,20 @@ pub enum Arithmetic {
     Integer,
     /// Floats.
     Float,
+    /// Dequantized floats, added up in the order of ONNX Runtime without graph optimisations (see
+    /// [`onnx_runtime`](super::kernels::onnx_runtime)): its numbers, bit for bit, but slowly.
+    OnnxRuntime,
 }
 
 impl Arithmetic {
     /// Whether the processor can compute so.
     pub fn is_available(self) -> bool {
         self != Self::Integer || has_integer_dot_products()
+    }
+
+    /// Whether layers of at most 8 bits may run on integers.
+    pub(super) fn takes_integers(self) -> bool {
+        matches!(self, Self::Auto | Self::Integer)
     }
 }
 
@@ -244,7 +252,14 @@ impl Executor {
         ranges: Option<&Ranges>,
     ) -> Result<PreparedLayer, RunError> {
         let layer = &self.layers[id.index()];
-        let weights = self.weights.get(&self.graph, id, layer, &choice.weight)?;
+        let packing = if self.arithmetic == Arithmetic::OnnxRuntime {
+            Packing::Plain
+        } else {
+            Packing::Fast
+        };
+        let weights = self
+            .weights
+            .get((&self.graph, layer), id, &choice.weight, packing)?;
         let activation = if choice.activation.format == crate::quant::NumberFormat::F32 {
             ActivationQuantizer::Identity
         } else {
@@ -261,6 +276,37 @@ impl Executor {
             weights,
             activation,
         })
+    }
+
+    /// Takes weights whose levels were chosen elsewhere; `None` is a weight that stays float.
+    ///
+    /// # Errors
+    /// A weight does not fit its layer.
+    pub fn prepare_levels<'a>(
+        &self,
+        layers: impl IntoIterator<Item = (Option<&'a QuantizedWeights>, ActivationQuantizer)>,
+    ) -> Result<PreparedPlan, RunError> {
+        let float = crate::plan::LayerPlan::with_widths(crate::plan::Widths::FLOAT);
+        let pairs = (0u32..).zip(self.layers.iter()).zip(layers);
+        let layers: Result<Vec<PreparedLayer>, RunError> = pairs
+            .map(|((index, layer), (weight, activation))| {
+                let weights = match weight {
+                    None => self.prepare_layer(LayerId(index), &float, None)?.weights,
+                    Some(weight) if self.arithmetic == Arithmetic::OnnxRuntime => {
+                        Arc::new(LayerWeights::unpacked(&self.graph, layer, weight)?)
+                    }
+                    Some(weight) => {
+                        let packed = LayerWeights::of_quantized(&self.graph, layer, weight, None);
+                        Arc::new(packed?)
+                    }
+                };
+                Ok(PreparedLayer {
+                    weights,
+                    activation,
+                })
+            })
+            .collect();
+        Ok(PreparedPlan { layers: layers? })
     }
 
     /// Runs what is needed for the wanted values and not fed already.
@@ -451,8 +497,32 @@ impl Executor {
             .iter()
             .map(|input| input.and_then(|id| self.value(held, id)))
             .collect();
-        ops::evaluate_values(&node.op, &inputs, node.outputs.len())
-            .map_err(|error| RunError::node(node, &inputs, error))
+        let evaluated = match self.in_runtime_order(node, &inputs) {
+            Ok(Some(value)) => Ok(vec![value]),
+            Ok(None) => ops::evaluate_values(&node.op, &inputs, node.outputs.len()),
+            Err(error) => Err(error),
+        };
+        evaluated.map_err(|error| RunError::node(node, &inputs, error))
+    }
+
+    /// The output of a node as ONNX Runtime computes it, if that is asked for and known.
+    fn in_runtime_order(
+        &self,
+        node: &Node,
+        inputs: &[Option<Value>],
+    ) -> Result<Option<Value>, OpError> {
+        if self.arithmetic != Arithmetic::OnnxRuntime || inputs.is_empty() {
+            return Ok(None);
+        }
+        let plain: Result<Vec<Option<Tensor>>, candle_core::Error> = inputs
+            .iter()
+            .map(|input| input.as_ref().map(Value::plain).transpose())
+            .collect();
+        let constant = node
+            .input(1)
+            .is_some_and(|id| self.graph.is_initializer(id));
+        let output = ops::onnx_runtime::evaluate(&node.op, &plain?, constant)?;
+        Ok(output.map(Value::from))
     }
 
     /// The layer's output, or that of its followers, and which of them.
@@ -481,7 +551,7 @@ impl Executor {
             quantizer: &setting.activation,
             bias: bias.as_ref(),
             output: ConvOutput::default(),
-            integer: self.arithmetic != Arithmetic::Float,
+            arithmetic: self.arithmetic,
         };
         let residual = followers
             .and_then(|f| f.residual)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::error::{OpError, RunError};
+use super::executor::Arithmetic;
 use super::kernels::blocked::{
     BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput,
     conv_transpose2d_blocked, conv2d_blocked,
@@ -60,11 +61,38 @@ pub(super) struct LayerCall<'a> {
     pub bias: Option<&'a Tensor>,
     /// What follows the layer and is computed with it.
     pub output: ConvOutput<'a>,
-    /// Whether 8-bit layers run on integers where the processor can.
-    pub integer: bool,
+    /// What the layer is computed with.
+    pub arithmetic: Arithmetic,
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Packing {
+    /// For the fastest kernel.
+    Fast,
+    /// As tensors.
+    Plain,
 }
 
 impl LayerWeights {
+    /// Keeps weights whose levels were chosen elsewhere as a tensor.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if they do not fit it.
+    pub(super) fn unpacked(
+        graph: &Graph,
+        layer: &Layer,
+        quantized: &QuantizedWeights,
+    ) -> Result<Self, RunError> {
+        let packed = plain(graph, layer, &quantized.dequantized, None)
+            .map_err(|error| RunError::layer(layer, error.to_string()))?;
+        let errors = quantized.errors;
+        Ok(Self {
+            packed,
+            quantized: Some(WeightQuantization { errors }),
+        })
+    }
+
     /// Packs weights whose levels were chosen elsewhere, and a bias in place of the layer's own.
     ///
     /// # Errors
@@ -118,7 +146,7 @@ impl LayerWeights {
             let reading = ConvInput {
                 channels,
                 quantizer: *call.quantizer,
-                integer: call.integer,
+                integer: call.arithmetic.takes_integers(),
             };
             let image = conv2d_blocked(tensor, &reading, weights, &geometry, call.output)?;
             return Ok(Value::Blocked {
@@ -137,17 +165,12 @@ impl LayerWeights {
             });
         }
         let input = fake_quantize(&input.plain()?, call.quantizer)?;
-        self.apply_plain(call.op, &input, call.bias)
-            .map(Value::from)
+        self.apply_plain(&input, call).map(Value::from)
     }
 
     /// Applies the layer to its quantized input.
-    fn apply_plain(
-        &self,
-        op: &Op,
-        input: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Result<Tensor, OpError> {
+    fn apply_plain(&self, input: &Tensor, call: &LayerCall<'_>) -> Result<Tensor, OpError> {
+        let op = call.op;
         match (&self.packed, op) {
             (Packed::Conv(weights), Op::Conv(conv)) => {
                 let [_, _, height, width] = image_shape(input.dims())?;
@@ -164,7 +187,14 @@ impl LayerWeights {
             (Packed::Plain { weight, bias: own }, _) => {
                 let mut inputs = vec![Some(input.clone()), Some(weight.clone())];
                 // Not every operator has a third input, not even an omitted one.
-                inputs.extend(own.as_ref().or(bias).cloned().map(Some));
+                inputs.extend(own.as_ref().or(call.bias).cloned().map(Some));
+                // Quantized weights are computed from their codes, so that they are no constants.
+                let constant = self.quantized.is_none();
+                if call.arithmetic == Arithmetic::OnnxRuntime
+                    && let Some(output) = ops::onnx_runtime::evaluate(op, &inputs, constant)?
+                {
+                    return Ok(output);
+                }
                 ops::evaluate(op, &inputs, 1)?
                     .pop()
                     .ok_or_else(|| OpError::Message("the operator gave no output".to_owned()))
@@ -184,24 +214,24 @@ fn image_shape(dims: &[usize]) -> Result<[usize; 4], OpError> {
 /// Packed weights by layer and specification.
 #[derive(Debug, Default)]
 pub(super) struct WeightCache {
-    packed: Mutex<HashMap<(LayerId, String), Arc<LayerWeights>>>,
+    packed: Mutex<HashMap<(LayerId, String, Packing), Arc<LayerWeights>>>,
 }
 
 impl WeightCache {
     /// The packed weights, made on first use.
     pub(super) fn get(
         &self,
-        graph: &Graph,
+        (graph, layer): (&Graph, &Layer),
         id: LayerId,
-        layer: &Layer,
         spec: &QuantSpec,
+        packing: Packing,
     ) -> Result<Arc<LayerWeights>, RunError> {
-        let key = (id, weight_key(spec));
+        let key = (id, weight_key(spec), packing);
         let lock = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = lock().get(&key) {
             return Ok(Arc::clone(found));
         }
-        let made = Arc::new(pack(graph, layer, spec)?);
+        let made = Arc::new(pack(graph, layer, spec, packing)?);
         lock().insert(key, Arc::clone(&made));
         Ok(made)
     }
@@ -243,7 +273,12 @@ pub fn quantize_layer_weight(
         .map_err(|error| RunError::layer(layer, error.to_string()))
 }
 
-fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, RunError> {
+fn pack(
+    graph: &Graph,
+    layer: &Layer,
+    spec: &QuantSpec,
+    packing: Packing,
+) -> Result<LayerWeights, RunError> {
     let mut values = weight_values(graph, layer)?;
     let mut steps = None;
     let quantized = if spec.format == NumberFormat::F32 {
@@ -255,8 +290,11 @@ fn pack(graph: &Graph, layer: &Layer, spec: &QuantSpec) -> Result<LayerWeights, 
         values = quantized.dequantized;
         Some(WeightQuantization { errors })
     };
-    let packed = pack_values(graph, layer, &values, steps.as_ref(), None)
-        .map_err(|error| RunError::layer(layer, error.to_string()))?;
+    let packed = match packing {
+        Packing::Fast => pack_values(graph, layer, &values, steps.as_ref(), None),
+        Packing::Plain => plain(graph, layer, &values, None),
+    };
+    let packed = packed.map_err(|error| RunError::layer(layer, error.to_string()))?;
     Ok(LayerWeights { packed, quantized })
 }
 

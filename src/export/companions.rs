@@ -226,11 +226,18 @@ pub fn model_explorer(network: &StoredNetwork<'_>) -> Companion {
 /// Overrides for ONNX Runtime's own quantizer, and a script that calls it.
 fn onnx_runtime(network: &StoredNetwork<'_>) -> [Companion; 2] {
     let mut overrides = Map::new();
+    let mut narrow_bits = Map::new();
+    let mut note_width = |name: &str, bits: u8| {
+        if stored_bits(bits) != bits {
+            narrow_bits.insert(name.to_owned(), json!(bits));
+        }
+    };
     for (layer, one) in network.rows() {
         if let Some(grid) = one.activation.grid() {
             let signed = grid.q_min() < 0;
             let bits = (grid.levels() - 1).ilog2() as u8 + 1;
             let entry = override_entry(grid, bits, signed);
+            note_width(network.name(layer.input), bits);
             overrides.insert(network.name(layer.input).to_owned(), json!([entry]));
         }
         let NumberFormat::Int(bits) = one.weight_spec.format else {
@@ -251,10 +258,12 @@ fn onnx_runtime(network: &StoredNetwork<'_>) -> [Companion; 2] {
         if let (true, Some(first)) = (per_channel, entries.first_mut()) {
             first["axis"] = json!(layer.channel_axis);
         }
+        note_width(network.name(layer.weight), bits.get());
         overrides.insert(network.name(layer.weight).to_owned(), Value::Array(entries));
     }
     let document = json!({
         "tensor_quant_overrides": overrides,
+        "narrow_bits": narrow_bits,
         "nodes_to_exclude": network.float_layers(),
     });
     [
@@ -269,13 +278,18 @@ fn onnx_runtime(network: &StoredNetwork<'_>) -> [Companion; 2] {
     ]
 }
 
-fn override_entry(grid: &Grid, bits: u8, signed: bool) -> Value {
-    let prefix = if signed { "QInt" } else { "QUInt" };
-    let stored = match bits {
+/// Bits of the narrowest type that holds a width.
+fn stored_bits(bits: u8) -> u8 {
+    match bits {
         ..=4 => 4,
         5..=8 => 8,
         _ => 16,
-    };
+    }
+}
+
+fn override_entry(grid: &Grid, bits: u8, signed: bool) -> Value {
+    let prefix = if signed { "QInt" } else { "QUInt" };
+    let stored = stored_bits(bits);
     json!({
         "quant_type": format!("{prefix}{stored}"),
         "scale": grid.scale(),

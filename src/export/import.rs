@@ -1,4 +1,4 @@
-//! Plans from what other tools wrote: quantized ONNX files and AIMET encodings.
+//! Plans from what other tools wrote: quantized ONNX files, AIMET encodings, and overrides.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::ExportError;
+use super::import_overrides::{is_overrides, overrides_plan};
 use crate::model::{Layer, StoredGrids, StoredLayer, stored_grids};
 use crate::plan::{LayerPlan, Plan, Widths};
 use crate::quant::{BitWidth, Granularity, NumberFormat, QuantSpec, Range, Scheme};
@@ -158,8 +159,23 @@ impl Encoding {
     }
 }
 
+/// The plan of a text that another tool wrote; `None` for other texts.
+///
+/// # Errors
+/// The text cannot be read as what it seems to be, or was made for another model.
+pub fn foreign_plan(
+    text: &str,
+    layers: &[Layer],
+    names: &dyn Fn(crate::model::ValueId) -> String,
+) -> Option<Result<Plan, ExportError>> {
+    if is_aimet_encodings(text) {
+        return Some(aimet_plan(text, layers, names));
+    }
+    is_overrides(text).then(|| overrides_plan(text, layers, names))
+}
+
 /// Whether a text is an AIMET encodings file.
-pub fn is_aimet_encodings(text: &str) -> bool {
+fn is_aimet_encodings(text: &str) -> bool {
     text.contains("\"param_encodings\"") && text.contains("\"activation_encodings\"")
 }
 
@@ -167,7 +183,7 @@ pub fn is_aimet_encodings(text: &str) -> bool {
 ///
 /// # Errors
 /// The text is not such a file, an entry cannot be expressed, or most weights are not in the model.
-pub fn aimet_plan(
+fn aimet_plan(
     text: &str,
     layers: &[Layer],
     names: &dyn Fn(crate::model::ValueId) -> String,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::matmul_nbits::PackedProduct;
 use super::onnx_nodes::{Attributes as _, node};
 use super::quantized::{IntegerBias, QuantizedLayer};
 use super::tensors::{CodeType, floats, half_number, halves, integers32, lengths};
@@ -41,6 +42,8 @@ pub(super) struct LayerEdit {
     pub before: Vec<NodeProto>,
     /// New names of input, weight and bias; `None` leaves the name.
     pub inputs: [Option<String>; 3],
+    /// Nodes that take its place.
+    pub instead: Vec<NodeProto>,
 }
 
 /// Collects what is added to a graph.
@@ -71,6 +74,10 @@ impl<'a> Insertion<'a> {
     /// Adds the quantizers of a layer.
     pub(super) fn layer(&mut self, layer: &Layer, quantized: &QuantizedLayer) -> LayerEdit {
         let mut edit = LayerEdit::default();
+        if let (true, Some(weight)) = (quantized.matmul_nbits, &quantized.weight) {
+            self.matmul_nbits(layer, quantized, weight, &mut edit);
+            return edit;
+        }
         edit.inputs[0] = self.input(layer.input, &quantized.activation, &mut edit.before);
         if let Some(weight) = &quantized.weight {
             // One weight that two layers read in the same way is stored once.
@@ -93,6 +100,40 @@ impl<'a> Insertion<'a> {
 
     fn name_of(&self, id: ValueId) -> String {
         self.graph.value(id).name.clone()
+    }
+
+    /// A product with a weight that is stored packed, and the bias added to it.
+    fn matmul_nbits(
+        &mut self,
+        layer: &Layer,
+        quantized: &QuantizedLayer,
+        weight: &QuantizedWeights,
+        edit: &mut LayerEdit,
+    ) {
+        let base = self.name_of(layer.weight);
+        let packed = PackedProduct::of(layer, &quantized.weight_spec, weight);
+        let mut inputs = vec![self.name_of(layer.input)];
+        for (part, tensor) in packed.tensors() {
+            let name = self.constant(&format!("{base}_{part}"), |name| TensorProto {
+                name: name.to_owned(),
+                ..tensor
+            });
+            inputs.push(name);
+        }
+        edit.inputs[1] = inputs.get(1).cloned();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let output = self.name_of(layer.output);
+        let Some(bias) = layer.bias else {
+            edit.instead = vec![packed.node(&layer.name, &inputs, &output)];
+            return;
+        };
+        let product = self.names.fresh(&format!("{output}_MatMulNBits"));
+        let name = self.names.fresh(&format!("{}_bias", layer.name));
+        let bias = self.name_of(bias);
+        edit.instead = vec![
+            packed.node(&layer.name, &inputs, &product),
+            node(&name, "Add", &[&product, &bias], &[&output]),
+        ];
     }
 
     /// Adds a constant under a fresh name.

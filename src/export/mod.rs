@@ -7,8 +7,11 @@
 mod companions;
 mod error;
 mod import;
+mod import_overrides;
 mod insertion;
+mod layer_check;
 mod liveness;
+mod matmul_nbits;
 mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
@@ -16,6 +19,9 @@ mod protobuf;
 mod pytorch;
 mod quantized;
 mod report;
+mod runtime_kernels;
+mod second_opinion;
+mod spelled_out;
 mod tensors;
 mod verify;
 
@@ -25,12 +31,17 @@ pub use companions::{
     Companion, StoredNetwork, aimet_encodings, companions, layer_table, model_explorer,
 };
 pub use error::ExportError;
-pub use import::{aimet_plan, is_aimet_encodings, stored_plan};
+pub use import::{foreign_plan, stored_plan};
+pub use layer_check::LayerCheck;
+pub use matmul_nbits::choose_matmul_nbits;
 pub use onnx_qdq::OnnxModel;
 pub use quantized::{IntegerBias, QuantizedLayer, as_stored, nudged, quantize_layers};
 pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
+pub use runtime_kernels::Kernels;
+pub use second_opinion::{Opinion, SecondOpinion};
 pub use verify::{
-    Level, LevelResult, OutputDifference, Runtime, Verification, find_interpreter, verify,
+    Level, LevelResult, OrderedComparison, OutputDifference, Runtime, RuntimeOutcome,
+    RuntimeResult, Simulation, Verification, VerifyRequest, find_interpreter, verify,
 };
 
 use crate::model::{Graph, Layer, ModelFormat, OnnxFile};

@@ -123,6 +123,25 @@ pub(super) fn opset_import(version: i64) -> Field {
     Field::of_message(model_field::OPSET_IMPORT, &import)
 }
 
+/// The model with the operators of ONNX Runtime declared, if they are not.
+pub(super) fn with_microsoft_domain(model: &Bytes) -> Result<Bytes, ExportError> {
+    const DOMAIN: &str = "com.microsoft";
+    let mut all = fields(model)?;
+    for field in &all {
+        if field.number == model_field::OPSET_IMPORT
+            && decoded::<OperatorSetIdProto>(&field.content)?.domain == DOMAIN
+        {
+            return Ok(model.clone());
+        }
+    }
+    let import = OperatorSetIdProto {
+        domain: DOMAIN.to_owned(),
+        version: 1,
+    };
+    all.push(Field::of_message(model_field::OPSET_IMPORT, &import));
+    Ok(message(&all))
+}
+
 pub(super) fn metadata(origin: &str) -> Field {
     let entry = StringStringEntryProto {
         key: "quantscope".to_owned(),

@@ -15,7 +15,7 @@ use super::insertion::{Insertion, LayerEdit, Names};
 use super::liveness::{Written, defined_names, live_flags, live_nodes, names_read};
 use super::onnx_message::{
     graph_field, graph_message, ir_version, metadata, model_field, model_message, node_field,
-    node_fields, opset_import,
+    node_fields, opset_import, with_microsoft_domain,
 };
 use super::onnx_nodes::{OPSET, nodes_of, type_number};
 use super::protobuf::{Field, fields, message};
@@ -125,6 +125,11 @@ impl<'a> Writer<'a> {
         self.graph.value(id).name.clone()
     }
 
+    /// Whether operators of ONNX Runtime are written, which other runtimes do not have.
+    fn has_own_operators(&self) -> bool {
+        self.quantized.iter().any(|one| one.matmul_nbits)
+    }
+
     /// All layers' edits, made in order.
     fn edits(&self, names: Names) -> (Insertion<'a>, Vec<LayerEdit>) {
         let mut insertion = Insertion::new(self.graph, self.profile, names);
@@ -175,7 +180,10 @@ impl<'a> Writer<'a> {
         let mut own = self.constants(&needed, &insertion.tensors, &proto)?;
         own.extend(insertion.tensors);
         let graph_bytes = graph_message(file, &proto, live, &needed, &own)?;
-        let model = model_message(file, &graph_bytes, opset, raised, origin)?;
+        let mut model = model_message(file, &graph_bytes, opset, raised, origin)?;
+        if self.has_own_operators() {
+            model = with_microsoft_domain(&model)?;
+        }
         Ok(self.finished(model, &graph_bytes, opset))
     }
 
@@ -214,6 +222,11 @@ impl<'a> Writer<'a> {
             opset_import(OPSET),
             metadata(origin),
         ]);
+        let model = if self.has_own_operators() {
+            with_microsoft_domain(&model)?
+        } else {
+            model
+        };
         self.notes.push(format!(
             "the checkpoint has no graph; it was written as {}",
             self.graph
@@ -254,7 +267,10 @@ impl<'a> Writer<'a> {
         for id in self.graph.node_ids() {
             let mut nodes = nodes_of(self.graph, &shapes, self.graph.node(id))?;
             if let (Some(edit), [node]) = (edits.remove(&id), nodes.as_mut_slice()) {
-                written.extend(edit.before.iter().map(Written::new));
+                written.extend(edit.before.iter().chain(&edit.instead).map(Written::new));
+                if !edit.instead.is_empty() {
+                    continue;
+                }
                 for (slot, name) in node.input.iter_mut().zip(edit.inputs) {
                     if let Some(name) = name {
                         *slot = name;
@@ -316,7 +332,10 @@ impl<'a> Writer<'a> {
                 }
                 continue;
             };
-            written.extend(edit.before.iter().map(Written::new));
+            written.extend(edit.before.iter().chain(&edit.instead).map(Written::new));
+            if !edit.instead.is_empty() {
+                continue;
+            }
             written.push(self.edited_node(node, &field, layer, edit, output.as_ref())?);
         }
         Ok((written, insertion))

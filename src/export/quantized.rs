@@ -17,6 +17,8 @@ pub struct QuantizedLayer {
     pub activation: ActivationQuantizer,
     /// The bias, where the target stores it as integers.
     pub bias: Option<IntegerBias>,
+    /// Whether the layer is written as the `MatMulNBits` of ONNX Runtime.
+    pub matmul_nbits: bool,
 }
 
 /// A bias as `i32`.
@@ -112,6 +114,7 @@ fn quantize_layer(
         weight_spec: choice.weight,
         activation,
         bias,
+        matmul_nbits: false,
     })
 }
 

@@ -1,8 +1,8 @@
 """Runs a model file on inputs in .npy files and writes every output as .npy.
 
 Called by `quantscope export --verify` with a JSON file:
-{"runtime": "onnxruntime" | "openvino" | "torch", "inputs": [file…], "input", "outputs": [name…],
- "folder", "script", "runs": [{"name", "model", "optimize"}…]}
+{"runtime": "onnxruntime" | "openvino" | "torch", "input", "folder", "script",
+ "runs": [{"name", "model", "level": "plain" | "kept" | "optimized", "inputs": [file…], "outputs": [name…], "optimized_model"}…]}
 Writes NAME-BATCH-OUTPUT.npy for each run and prints one line of JSON.
 """
 
@@ -17,10 +17,22 @@ def onnxruntime_runner(job, work):
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    if not work["optimize"]:
+    disabled = []
+    if work["level"] == "plain":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(work["model"], options, providers=["CPUExecutionProvider"])
-    return lambda array: session.run(job["outputs"], {job["input"]: array})
+        # Sums are added up in an order that depends on the number of threads.
+        options.intra_op_num_threads = 1
+    if work["level"] == "kept":
+        # MatMulNBits would quantize its input to 8 bits, and this optimizer float weights.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        disabled = ["WeightBiasQuantization"]
+    if work["optimized_model"]:
+        options.optimized_model_filepath = work["optimized_model"]
+    providers = ["CPUExecutionProvider"]
+    session = ort.InferenceSession(
+        work["model"], options, providers=providers, disabled_optimizers=disabled
+    )
+    return lambda array: session.run(work["outputs"], {job["input"]: array})
 
 
 def openvino_runner(job, work):
@@ -33,7 +45,7 @@ def openvino_runner(job, work):
 
     def run(array):
         request.infer({job["input"]: array})
-        return [request.get_tensor(name).data.copy() for name in job["outputs"]]
+        return [request.get_tensor(name).data.copy() for name in work["outputs"]]
 
     return run
 
@@ -78,7 +90,7 @@ def main():
     make = runners.get(job["runtime"], onnxruntime_runner)
     for work in job["runs"]:
         run = make(job, work)
-        for batch, path in enumerate(job["inputs"]):
+        for batch, path in enumerate(work["inputs"]):
             outputs = run(np.load(path))
             for index, output in enumerate(outputs):
                 name = f"{job['folder']}/{work['name']}-{batch}-{index}.npy"

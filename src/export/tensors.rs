@@ -87,6 +87,11 @@ fn raw(name: &str, dims: &[usize], number: i32, data: Vec<u8>) -> TensorProto {
     }
 }
 
+/// A tensor of bytes.
+pub(super) fn bytes(name: &str, dims: &[usize], data: Vec<u8>) -> TensorProto {
+    raw(name, dims, data_type::UINT8, data)
+}
+
 /// A tensor of `f32`.
 pub(super) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     let data = values.iter().flat_map(|value| value.to_le_bytes());

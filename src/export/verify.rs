@@ -7,6 +7,9 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::error::ExportError;
+use super::layer_check::{LayerCheck, LayerTaps};
+use super::runtime_kernels::Kernels;
+use super::second_opinion::{SecondOpinion, second_opinion};
 use crate::data::{NpyArray, write_f32};
 use crate::engine::{
     Batches, Classification, Comparison, Executor, PreparedPlan, RunError, compare, run_batches,
@@ -46,10 +49,15 @@ impl Runtime {
     /// How a model is run: without and with graph optimisations, where that can be chosen.
     fn levels(self) -> &'static [Level] {
         match self {
-            Self::OnnxRuntime => &[Level::Plain, Level::Optimized],
+            Self::OnnxRuntime => &[Level::Plain, Level::Kept, Level::Optimized],
             Self::OpenVino => &[Level::Optimized],
             Self::Torch => &[Level::Plain],
         }
+    }
+
+    /// Whether its sums can be followed in their order, and its layers looked at one by one.
+    fn follows_sums(self) -> bool {
+        self == Self::OnnxRuntime
     }
 
     /// The first of them, which is nearest to what was simulated.
@@ -67,7 +75,9 @@ impl Runtime {
 pub enum Level {
     /// As it is in the file: quantize, dequantize, compute in float.
     Plain,
-    /// With integer kernels, where the runtime has them.
+    /// Rewritten, but with nothing quantized that the file does not quantize.
+    Kept,
+    /// As the runtime does without being asked otherwise.
     Optimized,
 }
 
@@ -75,6 +85,7 @@ impl Level {
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Kept => "kept",
             Self::Optimized => "optimized",
         }
     }
@@ -91,6 +102,21 @@ pub struct LevelResult {
     pub comparison: Comparison,
     /// Accuracy of the runtime.
     pub accuracy: Classification,
+    /// The same against a simulation that adds up in the runtime's own order, where that is known.
+    pub in_order: Option<OrderedComparison>,
+    /// What the runtime computes with, where it tells.
+    pub kernels: Option<Kernels>,
+}
+
+/// The runtime's outputs against those of a simulation in its own order of sums.
+#[derive(Clone, Debug)]
+pub struct OrderedComparison {
+    /// Each output.
+    pub outputs: Vec<OutputDifference>,
+    /// All outputs.
+    pub comparison: Comparison,
+    /// Accuracy of that simulation.
+    pub accuracy: Classification,
 }
 
 /// How far an output of the runtime is from the simulated one.
@@ -105,6 +131,15 @@ pub struct OutputDifference {
 }
 
 impl OutputDifference {
+    /// No difference yet.
+    pub(super) fn none(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            largest: 0.0,
+            errors: ErrorSum::default(),
+        }
+    }
+
     /// `‖y − ŷ‖ / ‖y‖` over all elements.
     pub fn relative(&self) -> f64 {
         if self.errors.noise == 0.0 {
@@ -114,23 +149,67 @@ impl OutputDifference {
     }
 }
 
-/// What a runtime made of the exported file.
+/// What became of the exported file where it was run.
 #[derive(Clone, Debug)]
 pub struct Verification {
+    /// Samples that everything ran.
+    pub samples: usize,
+    /// Accuracy of the simulation.
+    pub simulated: Classification,
+    /// The runtime that the file is for.
+    pub runtime: RuntimeOutcome,
+    /// A runtime inside this program.
+    pub second_opinion: SecondOpinion,
+}
+
+/// Whether the runtime that the file is for could be asked.
+#[derive(Clone, Debug)]
+pub enum RuntimeOutcome {
+    /// It ran the file.
+    Ran(Box<RuntimeResult>),
+    /// There is none; how to get one.
+    Absent(String),
+}
+
+/// What a runtime made of the exported file.
+#[derive(Clone, Debug)]
+pub struct RuntimeResult {
     /// The runtime.
     pub runtime: Runtime,
     /// Its version.
     pub version: String,
-    /// Samples that both ran.
-    pub samples: usize,
-    /// Accuracy of the simulation.
-    pub simulated: Classification,
     /// Every way of running.
     pub levels: Vec<LevelResult>,
     /// The runtime against itself with every weight scale moved to the next number in `f32`.
     ///
-    /// No simulation can be expected to be nearer to the runtime than that.
+    /// How far the order of sums alone can take two exact computations of one plan apart.
     pub own_spread: Comparison,
+    /// Layer after layer, each fed with the runtime's own inputs; only as the graph is written.
+    pub layers: Vec<LayerCheck>,
+}
+
+/// A network as a target stores it, ready to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Simulation<'a> {
+    /// Runs the network.
+    pub executor: &'a Executor,
+    /// Weights and input quantizers.
+    pub prepared: &'a PreparedPlan,
+}
+
+/// What is to be run and compared.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyRequest<'a> {
+    /// The exported file.
+    pub model: &'a Path,
+    /// The file with every weight scale moved a little (see [`nudged`](super::nudged)).
+    pub nudged: &'a [u8],
+    /// The network as it is stored.
+    pub simulation: Simulation<'a>,
+    /// The same in the order of sums of ONNX Runtime.
+    pub in_order: Simulation<'a>,
+    /// The samples.
+    pub batches: &'a Batches,
 }
 
 /// An interpreter that has the runtime: the one that is asked for, else one that is found.
@@ -182,9 +261,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
 #[derive(Serialize)]
 struct Job<'a> {
     runtime: Runtime,
-    inputs: Vec<PathBuf>,
     input: &'a str,
-    outputs: Vec<&'a str>,
     folder: &'a Path,
     /// The script beside the model that `torch` runs; others read the model themselves.
     script: PathBuf,
@@ -195,7 +272,11 @@ struct Job<'a> {
 struct Run {
     name: &'static str,
     model: PathBuf,
-    optimize: bool,
+    level: Level,
+    inputs: Vec<PathBuf>,
+    outputs: Vec<String>,
+    /// Where the rewritten graph is to be saved.
+    optimized_model: Option<PathBuf>,
 }
 
 /// What the file is called that differs by one step in every scale.
@@ -205,6 +286,8 @@ fn nudged_file(model: &Path) -> PathBuf {
 
 /// Name of the run of the nudged model.
 const NUDGED: &str = "nudged";
+/// Name of the run that gives every layer's input.
+const TAPPED: &str = "tapped";
 
 #[derive(Deserialize)]
 struct Answer {
@@ -212,66 +295,58 @@ struct Answer {
 }
 
 /// One batch as it was simulated.
-struct Simulated {
+pub(super) struct Simulated {
     input: PathBuf,
-    outputs: Vec<Tensor>,
-    labels: Vec<Option<u32>>,
-    len: usize,
+    /// The simulated outputs.
+    pub outputs: Vec<Tensor>,
+    /// Labels of the samples.
+    pub labels: Vec<Option<u32>>,
+    /// Number of samples.
+    pub len: usize,
+}
+
+impl Simulated {
+    /// What was fed.
+    pub(super) fn read_input(&self) -> Result<NpyArray, ExportError> {
+        NpyArray::read(&self.input).map_err(|error| ExportError::Message(error.to_string()))
+    }
 }
 
 /// Runs the exported file on evaluation samples, and compares it with the simulation.
 ///
-/// `nudged` is the model with every weight scale moved a little (see [`nudged`](super::nudged)).
-/// `executor` and `prepared` are the network as it is stored. `on_batch` is told how many samples were simulated.
+/// `interpreter` says what to run it in, or why there is none. `on_batch` is told how many samples were
+/// simulated.
 ///
 /// # Errors
 /// The interpreter or the runtime fails, with its last words; or a sample cannot be run here.
 pub fn verify(
-    model: &Path,
-    nudged: &[u8],
-    executor: &Executor,
-    prepared: &PreparedPlan,
-    batches: &Batches,
-    (python, runtime): (&Path, Runtime),
+    request: &VerifyRequest<'_>,
+    interpreter: Result<(&Path, Runtime), String>,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, ExportError> {
-    let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
-    let folder = tempfile::tempdir().map_err(failed)?;
-    let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
-    let moved = folder.path().join(nudged_file(model));
-    std::fs::write(&moved, nudged).map_err(failed)?;
-    let model = std::path::absolute(model).map_err(failed)?;
-    let run = |name, model: &PathBuf, level| Run {
-        name,
-        model: model.clone(),
-        optimize: level == Level::Optimized,
-    };
-    let levels = runtime.levels().iter();
-    let mut runs: Vec<Run> = levels
-        .map(|level| run(level.name(), &model, *level))
-        .collect();
-    runs.push(run(NUDGED, &moved, runtime.first_level()));
-    let graph = executor.graph();
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let simulated = simulate(request.simulation, request.batches, folder.path(), on_batch)?;
+    let graph = request.simulation.executor.graph();
     let names = |ids: &[crate::model::ValueId]| -> Vec<&str> {
         ids.iter()
             .map(|id| graph.value(*id).name.as_str())
             .collect()
     };
-    let job = Job {
-        runtime,
-        inputs: simulated.iter().map(|batch| batch.input.clone()).collect(),
-        input: names(graph.inputs()).first().copied().unwrap_or_default(),
-        outputs: names(graph.outputs()),
-        folder: folder.path(),
-        script: model.with_extension("py"),
-        runs,
+    let (inputs, outputs) = (names(graph.inputs()), names(graph.outputs()));
+    let input = inputs.first().copied().unwrap_or_default();
+    let runtime = match interpreter {
+        Ok(interpreter) => {
+            let run = RuntimeRun {
+                request,
+                folder: folder.path(),
+                simulated: &simulated,
+                input,
+                outputs: &outputs,
+            };
+            RuntimeOutcome::Ran(Box::new(run.result(interpreter)?))
+        }
+        Err(reason) => RuntimeOutcome::Absent(reason),
     };
-    let version = run_script(python, folder.path(), &job)?;
-    let levels: Result<Vec<LevelResult>, ExportError> = runtime
-        .levels()
-        .iter()
-        .map(|level| judge(*level, &simulated, &job))
-        .collect();
     let mut accuracy = Classification::default();
     for batch in &simulated {
         if let Some(logits) = batch.outputs.first() {
@@ -279,18 +354,210 @@ pub fn verify(
         }
     }
     Ok(Verification {
-        runtime,
-        version,
         samples: simulated.iter().map(|batch| batch.len).sum(),
         simulated: accuracy,
-        levels: levels?,
-        own_spread: own_spread(runtime.first_level(), &simulated, &job)?,
+        runtime,
+        second_opinion: second_opinion(request.model, &simulated, input, &outputs)?,
     })
 }
 
+/// The script that was exported beside a model.
+fn script_of(model: &Path) -> Result<PathBuf, ExportError> {
+    let model = std::path::absolute(model).map_err(|error| failed(&error))?;
+    Ok(model.with_extension("py"))
+}
+
+fn failed(error: &std::io::Error) -> ExportError {
+    ExportError::Message(format!("cannot verify: {error}"))
+}
+
+/// The runs of one runtime.
+struct RuntimeRun<'a> {
+    request: &'a VerifyRequest<'a>,
+    folder: &'a Path,
+    simulated: &'a [Simulated],
+    input: &'a str,
+    outputs: &'a [&'a str],
+}
+
+impl RuntimeRun<'_> {
+    fn result(&self, (python, runtime): (&Path, Runtime)) -> Result<RuntimeResult, ExportError> {
+        let follows = runtime.follows_sums();
+        let taps = if follows {
+            Some(LayerTaps::of(
+                self.request.simulation,
+                self.request.batches,
+            )?)
+        } else {
+            None
+        };
+        let job = Job {
+            runtime,
+            input: self.input,
+            folder: self.folder,
+            script: script_of(self.request.model)?,
+            runs: self.runs(runtime, taps.as_ref())?,
+        };
+        let version = run_script(python, self.folder, &job)?;
+        let ordered = if follows {
+            let (simulation, batches) = (self.request.in_order, self.request.batches);
+            Some(simulate(simulation, batches, self.folder, &mut |_| {})?)
+        } else {
+            None
+        };
+        let levels: Result<Vec<LevelResult>, ExportError> = runtime
+            .levels()
+            .iter()
+            .map(|level| {
+                let ordered = ordered.as_deref().filter(|_| *level == Level::Plain);
+                self.judge(*level, ordered)
+            })
+            .collect();
+        let layers = taps.map(|taps| {
+            let file = |index: usize| self.folder.join(format!("{TAPPED}-0-{index}.npy"));
+            taps.check(self.request.simulation, &file)
+        });
+        Ok(RuntimeResult {
+            runtime,
+            version,
+            levels: levels?,
+            own_spread: self.own_spread(runtime.first_level())?,
+            layers: layers.transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// Every run that is asked of the runtime.
+    fn runs(&self, runtime: Runtime, taps: Option<&LayerTaps>) -> Result<Vec<Run>, ExportError> {
+        let model = std::path::absolute(self.request.model).map_err(|error| failed(&error))?;
+        let run = |name, model: &Path, level| Run {
+            name,
+            model: model.to_owned(),
+            level,
+            inputs: self.simulated.iter().map(|one| one.input.clone()).collect(),
+            outputs: self.outputs.iter().map(|name| (*name).to_owned()).collect(),
+            optimized_model: None,
+        };
+        let mut runs: Vec<Run> = runtime
+            .levels()
+            .iter()
+            .map(|level| {
+                let tells = runtime == Runtime::OnnxRuntime && *level == Level::Optimized;
+                Run {
+                    optimized_model: tells.then(|| self.optimized_model()),
+                    ..run(level.name(), &model, *level)
+                }
+            })
+            .collect();
+        let moved = self.written(nudged_file(&model), self.request.nudged)?;
+        runs.push(run(NUDGED, &moved, runtime.first_level()));
+        if let Some(taps) = taps {
+            let tapped = self.written("tapped.onnx", &taps.tapped_model(&model)?)?;
+            runs.push(Run {
+                inputs: vec![taps.write_input(self.folder)?],
+                outputs: taps.names(),
+                ..run(TAPPED, &tapped, Level::Plain)
+            });
+        }
+        Ok(runs)
+    }
+
+    /// Where the runtime saves the graph that it made.
+    fn optimized_model(&self) -> PathBuf {
+        self.folder.join("optimized.onnx")
+    }
+
+    fn written(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<PathBuf, ExportError> {
+        let path = self.folder.join(name);
+        std::fs::write(&path, bytes).map_err(|error| failed(&error))?;
+        Ok(path)
+    }
+
+    /// The outputs of the runtime in one of its runs.
+    fn read_outputs(
+        &self,
+        run: &str,
+        (index, batch): (usize, &Simulated),
+    ) -> Result<Vec<Tensor>, ExportError> {
+        (0..self.outputs.len())
+            .zip(&batch.outputs)
+            .map(|(output, expected)| {
+                let name = format!("{run}-{index}-{output}.npy");
+                fitting(read_tensor(&self.folder.join(name))?, expected)
+            })
+            .collect()
+    }
+
+    /// How far the runtime is from itself after a nudge.
+    fn own_spread(&self, level: Level) -> Result<Comparison, ExportError> {
+        let mut comparison = Comparison::default();
+        for (index, batch) in self.simulated.iter().enumerate() {
+            let before = self.read_outputs(level.name(), (index, batch))?;
+            let after = self.read_outputs(NUDGED, (index, batch))?;
+            comparison.add(&before, &after, batch.len)?;
+        }
+        Ok(comparison)
+    }
+
+    fn judge(
+        &self,
+        level: Level,
+        ordered: Option<&[Simulated]>,
+    ) -> Result<LevelResult, ExportError> {
+        let none = || -> Vec<OutputDifference> {
+            let names = self.outputs.iter();
+            names.map(|name| OutputDifference::none(name)).collect()
+        };
+        let mut result = LevelResult {
+            level,
+            outputs: none(),
+            comparison: Comparison::default(),
+            accuracy: Classification::default(),
+            in_order: ordered.map(|_| OrderedComparison {
+                outputs: none(),
+                comparison: Comparison::default(),
+                accuracy: Classification::default(),
+            }),
+            kernels: None,
+        };
+        if level == Level::Optimized && self.optimized_model().exists() {
+            result.kernels = Some(Kernels::of(self.request.model, &self.optimized_model())?);
+        }
+        for (index, batch) in self.simulated.iter().enumerate() {
+            let outputs = self.read_outputs(level.name(), (index, batch))?;
+            difference_of(batch, &outputs, &mut result.outputs)?;
+            if let Some(logits) = outputs.first() {
+                result.accuracy.add(logits, &batch.labels)?;
+            }
+            result.comparison.add(&batch.outputs, &outputs, batch.len)?;
+            let ordered = ordered.and_then(|ordered| ordered.get(index));
+            if let (Some(found), Some(batch)) = (&mut result.in_order, ordered) {
+                difference_of(batch, &outputs, &mut found.outputs)?;
+                if let Some(logits) = batch.outputs.first() {
+                    found.accuracy.add(logits, &batch.labels)?;
+                }
+                found.comparison.add(&batch.outputs, &outputs, batch.len)?;
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// Adds the differences of one batch, output by output.
+pub(super) fn difference_of(
+    batch: &Simulated,
+    found: &[Tensor],
+    differences: &mut [OutputDifference],
+) -> Result<(), ExportError> {
+    for ((difference, expected), found) in differences.iter_mut().zip(&batch.outputs).zip(found) {
+        let errors = compare(expected, found).map_err(RunError::from)?;
+        difference.errors.merge(&errors);
+        difference.largest = difference.largest.max(largest_difference(expected, found)?);
+    }
+    Ok(())
+}
+
 fn simulate(
-    executor: &Executor,
-    prepared: &PreparedPlan,
+    Simulation { executor, prepared }: Simulation<'_>,
     batches: &Batches,
     folder: &Path,
     on_batch: &mut dyn FnMut(usize),
@@ -360,74 +627,15 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
         .map_err(|error| ExportError::Message(format!("the runtime's answer is not JSON: {error}")))
 }
 
-/// The outputs of the runtime in one of its runs.
-fn read_outputs(
-    run: &str,
-    (index, batch): (usize, &Simulated),
-    job: &Job<'_>,
-) -> Result<Vec<Tensor>, ExportError> {
-    (0..job.outputs.len())
-        .zip(&batch.outputs)
-        .map(|(output, expected)| {
-            let name = format!("{run}-{index}-{output}.npy");
-            read_output(&job.folder.join(name), expected)
-        })
-        .collect()
-}
-
-/// How far the runtime is from itself after a nudge.
-fn own_spread(
-    level: Level,
-    simulated: &[Simulated],
-    job: &Job<'_>,
-) -> Result<Comparison, ExportError> {
-    let mut comparison = Comparison::default();
-    for (index, batch) in simulated.iter().enumerate() {
-        let before = read_outputs(level.name(), (index, batch), job)?;
-        let after = read_outputs(NUDGED, (index, batch), job)?;
-        comparison.add(&before, &after, batch.len)?;
-    }
-    Ok(comparison)
-}
-
-fn judge(level: Level, simulated: &[Simulated], job: &Job<'_>) -> Result<LevelResult, ExportError> {
-    let mut result = LevelResult {
-        level,
-        outputs: job
-            .outputs
-            .iter()
-            .map(|name| OutputDifference {
-                name: (*name).to_owned(),
-                largest: 0.0,
-                errors: ErrorSum::default(),
-            })
-            .collect(),
-        comparison: Comparison::default(),
-        accuracy: Classification::default(),
-    };
-    for (index, batch) in simulated.iter().enumerate() {
-        let outputs = read_outputs(level.name(), (index, batch), job)?;
-        for ((difference, expected), found) in
-            result.outputs.iter_mut().zip(&batch.outputs).zip(&outputs)
-        {
-            difference
-                .errors
-                .merge(&compare(expected, found).map_err(RunError::from)?);
-            difference.largest = difference.largest.max(largest_difference(expected, found)?);
-        }
-        if let Some(logits) = outputs.first() {
-            result.accuracy.add(logits, &batch.labels)?;
-        }
-        result.comparison.add(&batch.outputs, &outputs, batch.len)?;
-    }
-    Ok(result)
+/// An array of the runtime.
+pub(super) fn read_tensor(path: &Path) -> Result<Tensor, ExportError> {
+    let array = NpyArray::read(path).map_err(|error| ExportError::Message(error.to_string()))?;
+    let tensor = Tensor::from_vec(array.data.into_f32(), array.shape, &Device::Cpu);
+    Ok(tensor.map_err(RunError::from)?)
 }
 
 /// An output without the samples that only filled up a fixed batch.
-fn read_output(path: &Path, expected: &Tensor) -> Result<Tensor, ExportError> {
-    let array = NpyArray::read(path).map_err(|error| ExportError::Message(error.to_string()))?;
-    let tensor = Tensor::from_vec(array.data.into_f32(), array.shape, &Device::Cpu)
-        .map_err(RunError::from)?;
+pub(super) fn fitting(tensor: Tensor, expected: &Tensor) -> Result<Tensor, ExportError> {
     let rows = expected.dims().first().copied().unwrap_or(0);
     let tensor = match tensor.dims().first() {
         Some(&found) if found > rows => tensor.narrow(0, 0, rows).map_err(RunError::from)?,

@@ -26,7 +26,9 @@ pub use graph::{
 pub use initializer::Initializer;
 pub use layer::{Layer, LayerId, layers};
 pub use load::load;
-pub(crate) use onnx::{OnnxFile, captured_values, node_names, proto as onnx_proto};
+pub(crate) use onnx::{
+    OnnxFile, captured_values, dequantized_file, node_names, proto as onnx_proto,
+};
 pub use onnx::{StoredGrids, StoredLayer, read_onnx, stored_grids};
 pub use op::{
     Binary, Conv, ConvTranspose, CoordinateTransform, NearestRounding, Op, PadMode, Padding, Pool,

@@ -497,6 +497,7 @@ mod tests {
             ("generic", "bf16/f16", "bf16/f16"),
             ("onnxruntime", "4/8", "4/8"),
             ("onnxruntime", "8/16", "8/16"),
+            ("onnxruntime", "f32/8", "f32/f32"),
             ("openvino", "4/8", "8/8"),
             ("openvino", "8/16", "8/f32"),
             ("openvino", "4/f32", "4/f32"),

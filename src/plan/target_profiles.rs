@@ -92,7 +92,10 @@ const ONNX_RUNTIME: TargetProfile = TargetProfile {
     name: "onnxruntime",
     label: "ONNX Runtime",
     description: "QDQ model for the CPU provider",
-    rules: &[ONNX],
+    rules: &[OpRules {
+        float_weight_beside_integers: false,
+        ..ONNX
+    }],
     own_grid_per_reader: true,
     bias: BiasStorage::Int32,
     tensors: QuantizedTensors::LayerInputs,
@@ -108,6 +111,10 @@ const ONNX_RUNTIME: TargetProfile = TargetProfile {
         Claim {
             text: "Weights of 4 bits have integer kernels in MatMul only (MatMulNBits)",
             source: ORT_DOC,
+        },
+        Claim {
+            text: "A float weight between a quantized input and a quantized output is quantized to 8 bits with one grid when a graph is optimised (WeightBiasQuantization)",
+            source: "found by running ONNX Runtime 1.32",
         },
     ],
 };

@@ -12,7 +12,7 @@ use super::pictures::PictureSize;
 use super::project_file::{PROJECT_VERSION, ProjectFile, StoredData, StoredResult};
 use super::session::{FileDone, Session};
 use super::work;
-use crate::export::{aimet_plan, is_aimet_encodings};
+use crate::export::foreign_plan;
 use crate::model::LayerId;
 use crate::plan::{LayerPlan, Plan, PlanFile};
 
@@ -303,13 +303,11 @@ impl LayerEdit {
 /// The file cannot be read, is no plan, or was made for another model.
 pub fn read_plan(path: &Path, model: &super::OpenModel) -> Result<Plan, SessionError> {
     let text = read_text(path)?;
-    if is_aimet_encodings(&text) {
-        let names = |id| model.graph().value(id).name.clone();
-        return aimet_plan(&text, model.layers(), &names).map_err(|error| {
-            SessionError::Malformed {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            }
+    let names = |id| model.graph().value(id).name.clone();
+    if let Some(plan) = foreign_plan(&text, model.layers(), &names) {
+        return plan.map_err(|error| SessionError::Malformed {
+            path: path.to_owned(),
+            reason: error.to_string(),
         });
     }
     PlanFile::from_json(&text)

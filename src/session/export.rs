@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::SessionError;
-use super::files::write_atomically;
+use super::files::write_together;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{Executor, Ranges};
+use crate::engine::{Arithmetic, Executor, Ranges};
 use crate::export::{
-    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, model_file,
-    nudged, quantize_layers, verify,
+    QuantizedLayer, Runtime, Simulation, StoredNetwork, Verification, VerifyRequest, as_stored,
+    choose_matmul_nbits, companions, model_file, nudged, quantize_layers, verify,
 };
 use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
@@ -25,6 +25,8 @@ pub struct ExportRequest<'a> {
     pub folder: &'a Path,
     /// Whether files that are there already are replaced.
     pub replace: bool,
+    /// Whether products with quantized weights and float inputs become `MatMulNBits`.
+    pub matmul_nbits: bool,
 }
 
 /// What was written.
@@ -75,12 +77,16 @@ pub fn export_plan(
         fitted,
         folder,
         replace,
+        matmul_nbits,
     } = *request;
     let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
     let named = |suffix: &str| folder.join(format!("{stem}-{}{suffix}", profile.name));
     let plan_path = named(".plan.json");
     let plan = &fitted.plan;
-    let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
+    let mut layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
+    if matmul_nbits {
+        choose_matmul_nbits(model.graph(), model.layers(), &mut layers)?;
+    }
     let network = StoredNetwork {
         graph: model.graph(),
         layers: model.layers(),
@@ -110,11 +116,15 @@ pub fn export_plan(
         path: folder.to_owned(),
         source,
     })?;
-    write_atomically(&path, &written.bytes)?;
-    write_atomically(&plan_path, plan_file.to_json()?.as_bytes())?;
-    for (path, text) in &beside {
-        write_atomically(path, text.as_bytes())?;
-    }
+    let plan_text = plan_file.to_json()?;
+    let mut contents: Vec<(&Path, &[u8])> =
+        vec![(&path, &written.bytes), (&plan_path, plan_text.as_bytes())];
+    contents.extend(
+        beside
+            .iter()
+            .map(|(path, text)| (path.as_path(), text.as_bytes())),
+    );
+    write_together(&contents)?;
     Ok(Exported {
         model: path,
         files,
@@ -166,22 +176,27 @@ fn origin(plan: &Plan, profile: &TargetProfile) -> String {
     )
 }
 
-/// Runs the exported model in a runtime beside its simulation.
+/// Runs the exported model beside its simulation, in a runtime where there is one, and in the runtime
+/// that is part of this program.
 ///
 /// # Errors
 /// The interpreter or the runtime fails, or a sample cannot be run.
 pub fn verify_export(
     model: &OpenModel,
     exported: &Exported,
-    (profile, fitted): (&TargetProfile, &FittedPlan),
-    ranges: Option<&Ranges>,
+    profile: &TargetProfile,
     data: &OpenData,
-    interpreter: (&Path, Runtime),
+    interpreter: Result<(&Path, Runtime), String>,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, SessionError> {
-    let stored = as_stored(model.graph(), model.layers(), &exported.layers)?;
-    let executor = Executor::new(Arc::new(stored));
-    let prepared = executor.prepare(&fitted.plan, ranges)?;
+    let graph = as_stored(model.graph(), model.layers(), &exported.layers)?;
+    let executor = Executor::new(Arc::new(graph));
+    let ordered =
+        Executor::new(Arc::clone(executor.graph())).with_arithmetic(Arithmetic::OnnxRuntime);
+    let levels = exported.layers.iter();
+    let levels = levels.map(|layer| (layer.weight.as_ref(), layer.activation));
+    let prepared = executor.prepare_levels(levels.clone())?;
+    let prepared_in_order = ordered.prepare_levels(levels)?;
     let moved = model_file(
         &model.path,
         model.graph(),
@@ -190,13 +205,18 @@ pub fn verify_export(
         profile,
         "a copy to compare with",
     )?;
-    Ok(verify(
-        &exported.model,
-        &moved.bytes,
-        &executor,
-        &prepared,
-        &data.evaluation,
-        interpreter,
-        on_batch,
-    )?)
+    let request = VerifyRequest {
+        model: &exported.model,
+        nudged: &moved.bytes,
+        simulation: Simulation {
+            executor: &executor,
+            prepared: &prepared,
+        },
+        in_order: Simulation {
+            executor: &ordered,
+            prepared: &prepared_in_order,
+        },
+        batches: &data.evaluation,
+    };
+    Ok(verify(&request, interpreter, on_batch)?)
 }

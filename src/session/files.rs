@@ -13,23 +13,47 @@ const LARGEST_TEXT: u64 = 256 << 20;
 /// # Errors
 /// [`SessionError::Write`] names the file.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), SessionError> {
+    write_together(&[(path, content)])
+}
+
+/// Writes files so that all of them are there whole, or all as they were before.
+///
+/// Every content is on the disk before the first file gets its name, so that a full disk changes none.
+///
+/// # Errors
+/// [`SessionError::Write`] names the first file that could not be written.
+pub(super) fn write_together(files: &[(&Path, &[u8])]) -> Result<(), SessionError> {
+    let failed = |path: &Path, source| SessionError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let mut written = Vec::with_capacity(files.len());
+    for (path, content) in files {
+        let file = unnamed(path, content).map_err(|error| failed(path, error))?;
+        written.push((path, file));
+    }
+    for (path, file) in written {
+        file.persist(path)
+            .map_err(|error| failed(path, error.error))?;
+    }
+    Ok(())
+}
+
+/// The content in a file beside its place, which goes away with the value.
+fn unnamed(path: &Path, content: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".quantscope-")
-            .tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|source| SessionError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".quantscope-");
+    // Not for its owner alone, as temporary files are, but as the user's mask says.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 /// Reads a text file of bounded length.

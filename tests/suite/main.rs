@@ -17,6 +17,8 @@ mod export_pytorch;
 mod figures;
 mod first_minutes;
 mod frame;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod golden_float;
 mod golden_ops;
 mod golden_resnet20;
@@ -39,5 +41,6 @@ mod samples_window;
 mod search;
 mod sensitivity_tab;
 mod snapshots;
+mod verify;
 mod window;
 mod workflow;

@@ -20,6 +20,7 @@ mod gemm;
 mod geometry;
 mod lrn;
 mod matmul;
+pub mod onnx_runtime;
 pub mod parallel;
 mod planes;
 mod pool;

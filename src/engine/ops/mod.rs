@@ -14,6 +14,7 @@ mod indexing;
 pub(super) mod math;
 mod matmul;
 mod normalization;
+pub(super) mod onnx_runtime;
 mod pad;
 mod pooling;
 mod reduce;

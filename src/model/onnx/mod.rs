@@ -30,6 +30,7 @@ use self::external_data::ExternalData;
 pub(crate) use self::file::OnnxFile;
 pub(crate) use self::names::{captured_values, node_names};
 use self::proto::ModelProto;
+pub(crate) use self::quantizers::dequantized_file;
 pub use self::quantizers::{StoredGrids, StoredLayer, stored_grids};
 use self::reader::GraphReader;
 use super::error::{LoadError, LoadErrorKind};

@@ -2,7 +2,8 @@
 //!
 //! Field numbers are those of `onnx.proto3` (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>).
 //! Fields that say nothing about the computation (doc strings, training info, annotations) are left
-//! out; the decoder skips them. Raw data are slices of the file's buffer, not copies.
+//! out; the decoder skips them. Raw data are slices of the file's buffer, not copies. Lists are packed
+//! where the format says so, and not elsewhere, since some readers take only what it says.
 
 use prost::bytes::Bytes;
 
@@ -103,9 +104,9 @@ pub(crate) struct AttributeProto {
     pub(crate) t: Option<TensorProto>,
     #[prost(message, optional, tag = "6")]
     pub(crate) g: Option<GraphProto>,
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub(crate) floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) graphs: Vec<GraphProto>,
@@ -137,7 +138,7 @@ pub(crate) const DATA_LOCATION_EXTERNAL: i32 = 1;
 /// A constant tensor.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub(crate) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(crate) data_type: i32,

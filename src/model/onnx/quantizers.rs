@@ -89,6 +89,61 @@ pub fn stored_grids(path: &Path) -> Result<Vec<StoredLayer>, LoadError> {
     Ok(layers)
 }
 
+/// A quantized file, and in floats what its constants stand for.
+#[derive(Debug)]
+pub(crate) struct DequantizedFile {
+    /// The file.
+    pub(crate) model: ModelProto,
+    /// Shape and floats that a node makes of a constant in integers or half precision, by the name of
+    /// the node's output.
+    pub(crate) constants: BTreeMap<String, (Vec<i64>, Vec<f32>)>,
+    /// Codes and the number of their type, for every constant that is a zero point.
+    pub(crate) zero_points: BTreeMap<String, (Vec<i32>, i32)>,
+}
+
+/// Reads a quantized file for programs that do not know all of its types.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn dequantized_file(path: &Path) -> Result<DequantizedFile, LoadError> {
+    let failed = |error: std::io::Error| LoadError::new(path, error);
+    let content = FileContent::open(path).map_err(failed)?;
+    let model = ModelProto::decode(content.bytes().clone())
+        .map_err(|error| LoadError::new(path, malformed(&error.to_string())))?;
+    let graph = model.graph.clone().unwrap_or_default();
+    let mut external = ExternalData::in_folder(folder_of(path));
+    let mut quantizers = Quantizers::of(&graph, &content, &mut external);
+    let mut constants = BTreeMap::new();
+    let mut zero_points = BTreeMap::new();
+    for node in graph
+        .node
+        .iter()
+        .filter(|node| is_quantizer(node) || is(node, "Cast"))
+    {
+        if let Some(name) = node.input.get(2)
+            && let Some(tensor) = quantizers.constants.get(name.as_str()).copied()
+            && let Some(codes) = quantizers.codes(name)
+        {
+            zero_points.insert(name.clone(), (codes, tensor.data_type));
+        }
+        let found = if is(node, "Cast") {
+            quantizers.widened(node)
+        } else {
+            quantizers.dequantized(node)
+        };
+        if let (Some(found), Some(output), false) =
+            (found, node.output.first(), is(node, "QuantizeLinear"))
+        {
+            constants.insert(output.clone(), found);
+        }
+    }
+    Ok(DequantizedFile {
+        model,
+        constants,
+        zero_points,
+    })
+}
+
 /// Lets a graph be read without its quantizers; those that cannot be taken out stay.
 pub(super) fn without_quantizers(
     graph: &mut GraphProto,
@@ -291,6 +346,15 @@ impl<'a> Quantizers<'a> {
         let before = *self.writers.get(node.input.first()?.as_str())?;
         let same = before.input.get(1..) == node.input.get(1..);
         (is(before, "QuantizeLinear") && same).then(|| before.input.first().cloned())?
+    }
+
+    /// The floats of a constant in half precision that a `Cast` reads, with their shape.
+    fn widened(&mut self, node: &NodeProto) -> Option<(Vec<i64>, Vec<f32>)> {
+        let source = node.input.first()?;
+        let tensor = *self.constants.get(source.as_str())?;
+        let half = [data_type::FLOAT16, data_type::BFLOAT16].contains(&tensor.data_type);
+        let values = if half { self.scales(source) } else { None };
+        Some((tensor.dims.clone(), values?))
     }
 
     /// The floats that a constant stands for, with their shape.

@@ -1,0 +1,152 @@
+//! What a runtime computes with after it has rewritten a graph.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use prost::Message as _;
+
+use super::error::ExportError;
+use crate::model::onnx_proto::{GraphProto, ModelProto, TensorProto};
+
+/// Operators of a rewritten graph, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernels {
+    /// Operators that the exported file does not have: fused ones, and those on integers.
+    pub new: BTreeMap<String, usize>,
+    /// Layers that are still computed in float.
+    pub float: BTreeMap<String, usize>,
+    /// Float weights of the file that the runtime quantized.
+    pub quantized_weights: usize,
+}
+
+/// Operators that multiply by a weight in float.
+const LAYERS: [&str; 7] = [
+    "Conv",
+    "ConvTranspose",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "Gemm",
+    "MatMul",
+];
+
+impl Kernels {
+    /// Reads both graphs.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn of(exported: &Path, rewritten: &Path) -> Result<Self, ExportError> {
+        let (before, after) = (graph(exported)?, graph(rewritten)?);
+        let mut kernels = Self::default();
+        for node in after.node {
+            if LAYERS.contains(&node.op_type.as_str()) {
+                *kernels.float.entry(node.op_type.clone()).or_insert(0) += 1;
+            }
+            if !before.node.iter().any(|old| old.op_type == node.op_type) {
+                *kernels.new.entry(node.op_type).or_insert(0) += 1;
+            }
+        }
+        // `WeightBiasQuantization` names codes after the node that reads them.
+        let added = after.initializer.iter().filter(|tensor| {
+            let same = |old: &TensorProto| old.name == tensor.name;
+            tensor.name.ends_with("_weight_q") && !before.initializer.iter().any(same)
+        });
+        kernels.quantized_weights = added.count();
+        Ok(kernels)
+    }
+
+    /// What they mean for the numbers, in sentences.
+    pub fn explained(&self) -> String {
+        let list = |counts: &BTreeMap<String, usize>| {
+            let counts = counts.iter().map(|(op, count)| format!("{count} {op}"));
+            counts.collect::<Vec<_>>().join(", ")
+        };
+        let new = if self.new.is_empty() {
+            "no operator was replaced".to_owned()
+        } else {
+            format!("new operators: {}", list(&self.new))
+        };
+        let float = if self.float.is_empty() {
+            "no layer is computed in float".to_owned()
+        } else {
+            format!("layers in float: {}", list(&self.float))
+        };
+        let mut text = format!("{new}; {float}");
+        let has = |name: &str| self.new.keys().any(|op| op.contains(name));
+        if has("MatMulNBits") {
+            text.push_str(". MatMulNBits quantizes its input to 8 bits while it runs; the session option session.qdq_matmulnbits_accuracy_level = 1 keeps it in float");
+        }
+        if self.quantized_weights > 0 {
+            write!(
+                text,
+                ". The runtime quantized {} float weights to 8 bits, because their inputs are quantized; disabled_optimizers = [\"WeightBiasQuantization\"] keeps them",
+                self.quantized_weights
+            )
+            .ok();
+        }
+        if has("QLinear") || has("Integer") || has("QGemm") {
+            text.push_str(". Integer kernels round each output once, to the output's codes");
+        }
+        text
+    }
+}
+
+fn graph(path: &Path) -> Result<GraphProto, ExportError> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        ExportError::Message(format!("cannot read {}: {error}", path.display()))
+    })?;
+    let model = ModelProto::decode(&bytes[..]).map_err(|_damaged| ExportError::damaged())?;
+    Ok(model.graph.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::onnx_nodes::node;
+    use super::super::tensors::CodeType;
+    use super::*;
+    use crate::model::onnx_proto::NodeProto;
+
+    fn saved(nodes: Vec<NodeProto>, tensors: &[&str]) -> tempfile::NamedTempFile {
+        let tensor = |name: &&str| CodeType::of(8, true).tensor(name, &[1], &[1]);
+        let graph = GraphProto {
+            node: nodes,
+            initializer: tensors.iter().map(tensor).collect(),
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), model.encode_to_vec()).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_the_runtime_changed_is_told() {
+        let one = |op: &str| node(op, op, &["x"], &["y"]);
+        let before = saved(vec![one("Conv"), one("Relu")], &["w"]);
+        let nodes = vec![one("QLinearConv"), one("FusedConv"), one("MatMulNBits")];
+        let after = saved(nodes, &["w", "conv_weight_q"]);
+        let kernels = Kernels::of(before.path(), after.path()).unwrap();
+        assert_eq!(kernels.new.len(), 3);
+        assert_eq!(kernels.float, BTreeMap::from([("FusedConv".to_owned(), 1)]));
+        assert_eq!(kernels.quantized_weights, 1);
+        let text = kernels.explained();
+        for part in [
+            "1 QLinearConv",
+            "layers in float: 1 FusedConv",
+            "accuracy_level",
+            "1 float weights",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let same = Kernels::of(before.path(), before.path()).unwrap();
+        assert!(
+            same.explained().starts_with("no operator was replaced"),
+            "{}",
+            same.explained()
+        );
+    }
+}

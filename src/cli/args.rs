@@ -403,6 +403,9 @@ pub struct SensitivityArguments {
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<Calibrator>,
+    /// Granularity of the weights: per-tensor, per-channel, per-group:N
+    #[arg(long, value_name = "NAME")]
+    pub granularity: Option<Granularity>,
     #[command(flatten)]
     pub compute: ComputeOptions,
     #[command(flatten)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Exit;
 use super::args::SearchArguments;
 use super::eval::{announce, calibrated, thread_pool};
+use super::front_report::within_uniform;
 use super::output::{self, Progress};
 use super::search_report::{self, Final};
 use crate::engine::{evaluate_float, evaluate_plan};
@@ -181,7 +182,10 @@ fn measure_last(
 ) -> Result<Final, SessionError> {
     let front = search_report::front(state);
     let mut wanted: Vec<usize> = search_report::chosen(state).into_iter().collect();
-    wanted.extend(search_report::uniform(state));
+    for index in search_report::uniform(state) {
+        wanted.push(index);
+        wanted.extend(within_uniform(state, &state.measured[index]));
+    }
     // Evenly along the front.
     let count = front.len().min(FINAL_PLANS);
     wanted.extend((0..count).map(|at| front[at * (front.len() - 1) / (count - 1).max(1)]));

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{PreparedPlan, Ranges, RunError, round_plan};
+use crate::engine::{
+    LayerSettings, PreparedPlan, Ranges, RunError, Subject, round_alone, round_plan,
+};
 use crate::jobs::CancelToken;
-use crate::plan::{Fingerprint, LayerPlan, Plan};
+use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding};
 use crate::quant::NumberFormat;
 use crate::search::{
     End, Goal, Limits, Planner, Prepare, SearchError, SearchRun, SearchState, Shard, Space,
@@ -87,8 +89,13 @@ impl SearchSetup {
             data.search.batch_size(),
             request.seed
         );
+        let scored = if rounds_on_data(base) {
+            b"search with rounded layers".as_slice()
+        } else {
+            b"search".as_slice()
+        };
         let fingerprint = Fingerprint::of_parts([
-            b"search".as_slice(),
+            scored,
             model.identity().sha256.0.as_bytes(),
             data.fingerprint.0.as_bytes(),
             widths.as_bytes(),
@@ -163,6 +170,15 @@ impl SearchSetup {
     }
 }
 
+/// Whether weights are rounded on calibration data, at whatever width.
+fn rounds_on_data(base: &Plan) -> bool {
+    let rounds = |layer: &LayerPlan| {
+        let corrects = layer.corrections.bias || layer.corrections.refit;
+        layer.rounding != Rounding::Nearest || corrects
+    };
+    base.layers().iter().any(rounds)
+}
+
 /// Runs a search until one of its limits is reached.
 ///
 /// # Errors
@@ -178,10 +194,19 @@ pub fn run_search(
     state: &mut SearchState,
     news: &mut dyn FnMut(&SearchState, Stage) -> Result<(), SessionError>,
 ) -> Result<End, SessionError> {
+    let base = setup.space.base();
+    let settings = |subject: Subject, widths: &[NumberFormat]| {
+        let executor = &model.executor;
+        if subject == Subject::Weights && rounds_on_data(base) {
+            let calibration = &data.calibration;
+            return round_alone(executor, base, widths, calibration, cancel, &mut |_| {});
+        }
+        LayerSettings::new(executor, base, ranges, subject, widths, cancel)
+    };
     let run = SearchRun {
         executor: &model.executor,
         batches: &data.search,
-        ranges,
+        settings: &settings,
         prepare,
         planner: setup.planner(model),
         cache_bytes,

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::channel_ranges::channel_ranges;
+use crate::engine::batches::Batches;
 use crate::engine::error::RunError;
 use crate::engine::executor::Executor;
 use crate::engine::layer_weights::weight_values;
+use crate::jobs::CancelToken;
 use crate::model::{Graph, Layer, NodeId, Op, Unary, ValueId};
-use crate::plan::Plan;
+use crate::plan::{LayerPlan, Plan};
+use crate::quant::{Granularity, NumberFormat};
 
 /// Rounds over all pairs; those of a chain settle within a few.
 const ROUNDS: usize = 12;
@@ -24,11 +28,52 @@ struct Pair {
     second: usize,
 }
 
-/// Weights and biases on their way to other ranges.
+/// Weights, biases and ranges of inputs on their way to other scales.
 struct Scaling<'a> {
     layers: &'a [Layer],
     weights: BTreeMap<usize, Vec<f32>>,
     biases: BTreeMap<usize, Vec<f32>>,
+    /// The largest magnitudes of the input channels of layers whose input is quantized.
+    inputs: BTreeMap<usize, Vec<f32>>,
+}
+
+/// What the factors of a pair are to even out, of which each gets the same part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Demands {
+    /// The channels between the two layers, which are quantized together.
+    input: bool,
+    /// The output channels of the first weight.
+    first: bool,
+    /// The input channels of the second weight.
+    second: Option<Granularity>,
+}
+
+impl Demands {
+    /// A weight that has a scale for each channel bears any factor of it.
+    fn of(layers: &[Layer], plan: &Plan, pair: Pair, has_ranges: bool) -> Self {
+        let is_integer = |format| matches!(format, NumberFormat::Int(_));
+        let choice = |index: usize| plan.layers().get(index);
+        let quantizes = |choice: &&LayerPlan| is_integer(choice.activation.format);
+        if !has_ranges || choice(pair.second).filter(quantizes).is_none() {
+            return Self {
+                input: false,
+                first: true,
+                second: Some(Granularity::PerTensor),
+            };
+        }
+        let weight = |index: usize| {
+            let choice = choice(index).filter(|choice| is_integer(choice.weight.format));
+            choice.map(|choice| choice.weight.granularity)
+        };
+        let reader = &layers[pair.second];
+        let is_depthwise = inputs(reader) == Some(reader.groups);
+        Self {
+            input: true,
+            first: weight(pair.first) == Some(Granularity::PerTensor),
+            second: weight(pair.second)
+                .filter(|granularity| !is_depthwise || *granularity == Granularity::PerTensor),
+        }
+    }
 }
 
 /// Equalizes the layers that a plan says so of; gives the network back as it is where there is no pair,
@@ -38,16 +83,28 @@ struct Scaling<'a> {
 /// W₁[i] / s[i],  b₁[i] / s[i],  W₂[:, i] · s[i]   with  s[i] = √(max|W₁[i]| / max|W₂[:, i]|)
 /// ```
 /// Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section
-/// 4.1, repeated over all pairs until chains settle. The output of the network does not change beyond
-/// rounding, because what lies between the layers keeps positive factors: `Relu`, `LeakyRelu`, pools,
-/// `Flatten` of single pixels. A depthwise convolution is a layer of its own, second of one pair and first
-/// of the next.
+/// 4.1, repeated over all pairs until chains settle. Where the second layer's input `x` is quantized and
+/// there are `batches` of calibration samples, the channels of `x` are brought to one range as well, and
+/// weights count only where their channels share a scale:
+///
+/// ```text
+/// s[i] = (max|x[i]| · max|W₁[i]| / max|W₂[:, i]|)^(1/n)   over those n of the three that count
+/// ```
+/// which is `max|x[i]|` between a convolution and a depthwise one with per-channel weights, and with
+/// `n = 2` the migration of Xiao et al. 2022, "`SmoothQuant`", equation 4 with α = ½. Rows of a per-channel
+/// `W₂` are divided by their largest number first.
+///
+/// The output of the network does not change beyond rounding, because what lies between the layers keeps
+/// positive factors: `Relu`, `LeakyRelu`, pools, `Flatten` of single pixels. A depthwise convolution is a
+/// layer of its own, second of one pair and first of the next.
 ///
 /// # Errors
-/// [`RunError`] if a weight cannot be read.
+/// [`RunError`] if a weight or a sample cannot be read, or when cancelled.
 pub fn equalized(
     executor: &Arc<Executor>,
     plan: &Plan,
+    batches: Option<&Batches>,
+    cancel: &CancelToken,
 ) -> Result<(Arc<Executor>, usize), RunError> {
     let (graph, layers) = (executor.graph(), executor.layers());
     let wants = |index: usize| {
@@ -61,19 +118,31 @@ pub fn equalized(
     if pairs.is_empty() {
         return Ok((Arc::clone(executor), 0));
     }
+    let demands: Vec<(Pair, Demands)> = pairs
+        .iter()
+        .map(|pair| (*pair, Demands::of(layers, plan, *pair, batches.is_some())))
+        .collect();
     let mut scaling = Scaling {
         layers,
         weights: BTreeMap::new(),
         biases: BTreeMap::new(),
+        inputs: BTreeMap::new(),
     };
     for pair in &pairs {
         for index in [pair.first, pair.second] {
             scaling.read(graph, index)?;
         }
     }
+    let quantized = demands.iter().filter(|(_, demands)| demands.input);
+    let readers: Vec<usize> = quantized.map(|(pair, _)| pair.second).collect();
+    if let (Some(batches), false) = (batches, readers.is_empty()) {
+        let values: Vec<ValueId> = readers.iter().map(|index| layers[*index].input).collect();
+        let ranges = channel_ranges(executor, &values, batches, cancel)?;
+        scaling.inputs = readers.into_iter().zip(ranges).collect();
+    }
     for _ in 0..ROUNDS {
-        for pair in &pairs {
-            scaling.equalize(*pair);
+        for (pair, demands) in &demands {
+            scaling.equalize(*pair, *demands);
         }
     }
     let graph = scaling.written(graph)?;
@@ -179,40 +248,95 @@ impl Scaling<'_> {
         Ok(())
     }
 
-    /// The largest magnitude of each channel, of outputs or of inputs.
-    fn ranges(&self, index: usize, of_outputs: bool, channels: usize) -> Vec<f32> {
+    /// The largest magnitude of each output channel.
+    fn output_ranges(&self, index: usize, channels: usize) -> Vec<f32> {
         let mut ranges = vec![0f32; channels];
-        let weights = self.weights.get(&index);
-        for_each_weight(&self.layers[index], |place, output, input| {
-            let channel = if of_outputs { output } else { input };
-            let weight = weights.and_then(|weights| weights.get(place));
-            if let (Some(range), Some(weight)) = (ranges.get_mut(channel), weight) {
+        self.for_each(index, |weight, output, _| {
+            if let Some(range) = ranges.get_mut(output) {
                 *range = range.max(weight.abs());
             }
         });
         ranges
     }
 
-    fn equalize(&mut self, pair: Pair) {
+    /// The largest magnitude of each input channel; with scales for each output channel, as a part of
+    /// what those span.
+    fn input_ranges(&self, index: usize, channels: usize, granularity: Granularity) -> Vec<f32> {
+        let layer = &self.layers[index];
+        let full = match granularity {
+            Granularity::PerTensor => vec![1.0; outputs(layer).unwrap_or(0)],
+            _ => self.output_ranges(index, outputs(layer).unwrap_or(0)),
+        };
+        let mut ranges = vec![0f32; channels];
+        self.for_each(index, |weight, output, input| {
+            if let (Some(range), Some(full)) = (ranges.get_mut(input), full.get(output))
+                && *full > 0.0
+            {
+                *range = range.max(weight.abs() / full);
+            }
+        });
+        ranges
+    }
+
+    fn for_each(&self, index: usize, mut each: impl FnMut(f32, usize, usize)) {
+        let weights = self.weights.get(&index);
+        for_each_weight(&self.layers[index], |place, output, input| {
+            if let Some(weight) = weights.and_then(|weights| weights.get(place)) {
+                each(*weight, output, input);
+            }
+        });
+    }
+
+    fn equalize(&mut self, pair: Pair, demands: Demands) {
         let channels = outputs(&self.layers[pair.first]).unwrap_or(0);
-        let first = self.ranges(pair.first, true, channels);
-        let second = self.ranges(pair.second, false, channels);
-        let factors: Vec<f32> = first
-            .iter()
-            .zip(&second)
-            .map(|(first, second)| match (first / second).sqrt() {
-                factor if factor.is_finite() && factor > 0.0 => {
-                    factor.clamp(1.0 / LARGEST, LARGEST)
-                }
-                _ => 1.0,
-            })
-            .collect();
+        let factors = self.factors(pair, demands, channels);
         let bias = self.biases.get_mut(&pair.first);
         for (bias, factor) in bias.into_iter().flatten().zip(&factors) {
             *bias /= factor;
         }
+        let ranges = self.inputs.get_mut(&pair.second);
+        for (range, factor) in ranges.into_iter().flatten().zip(&factors) {
+            *range /= factor;
+        }
         self.scale(pair.first, |output, _| 1.0 / factors[output]);
         self.scale(pair.second, |_, input| factors[input]);
+    }
+
+    /// The factor of each channel; 1 where a channel has no range.
+    fn factors(&self, pair: Pair, demands: Demands, channels: usize) -> Vec<f32> {
+        let logarithms = |ranges: Vec<f32>| ranges.into_iter().map(f32::ln).collect::<Vec<_>>();
+        let mut parts: Vec<(f32, Vec<f32>)> = Vec::new();
+        if let (true, Some(ranges)) = (demands.input, self.inputs.get(&pair.second)) {
+            parts.push((1.0, logarithms(ranges.clone())));
+        }
+        if demands.first {
+            parts.push((1.0, logarithms(self.output_ranges(pair.first, channels))));
+        }
+        if let Some(granularity) = demands.second {
+            let ranges = self.input_ranges(pair.second, channels, granularity);
+            parts.push((-1.0, logarithms(ranges)));
+        }
+        let env: Vec<f32> = std::env::var("QS_EQ").unwrap_or("1,1,1".to_owned()).split(',').map(|x| x.parse().unwrap()).collect();
+        let mut parts = parts; { let mut k = 0; if demands.input { parts[k].0 *= env[0]; k += 1; } if demands.first { parts[k].0 *= env[1]; k += 1; } if demands.second.is_some() { parts[k].0 *= env[2]; } }
+        let count: f32 = parts.iter().map(|p| p.0.abs()).sum();
+        let sum = |channel: usize| -> f32 {
+            let each = parts.iter();
+            each.map(|(sign, part)| sign * part.get(channel).copied().unwrap_or(0.0))
+                .sum()
+        };
+        let sums: Vec<f32> = (0..channels).map(|channel| sum(channel) / count).collect();
+        let known: Vec<f32> = sums.iter().copied().filter(|sum| sum.is_finite()).collect();
+        // A factor that all channels share changes no error, only the size of the numbers.
+        let mean = if demands.input {
+            known.iter().sum::<f32>() / known.len().max(1) as f32
+        } else {
+            0.0
+        };
+        let factor = |sum: f32| match (sum - mean).exp() {
+            factor if factor.is_finite() && factor > 0.0 => factor.clamp(1.0 / LARGEST, LARGEST),
+            _ => 1.0,
+        };
+        sums.into_iter().map(factor).collect()
     }
 
     fn scale(&mut self, index: usize, factor: impl Fn(usize, usize) -> f32) {
@@ -337,7 +461,8 @@ mod tests {
     #[test]
     fn channels_get_the_same_range_and_the_network_stays() {
         let before = chain();
-        let (after, count) = equalized(&before, &plan(true)).unwrap();
+        let (after, count) =
+            equalized(&before, &plan(true), None, &CancelToken::default()).unwrap();
         assert_eq!(count, 2);
         let largest = outputs_of(&before)
             .iter()
@@ -352,13 +477,14 @@ mod tests {
             layers: after.layers(),
             weights: BTreeMap::new(),
             biases: BTreeMap::new(),
+            inputs: BTreeMap::new(),
         };
         for pair in found {
             scaling.read(after.graph(), pair.first).unwrap();
             scaling.read(after.graph(), pair.second).unwrap();
             let ranges = [
-                scaling.ranges(pair.first, true, 6),
-                scaling.ranges(pair.second, false, 6),
+                scaling.output_ranges(pair.first, 6),
+                scaling.input_ranges(pair.second, 6, Granularity::PerTensor),
             ];
             for (first, second) in ranges[0].iter().zip(&ranges[1]) {
                 assert!((first / second - 1.0).abs() < 0.02, "{ranges:?}");
@@ -374,7 +500,7 @@ mod tests {
             layer.corrections = "equalize".parse().unwrap();
         });
         for plan in [plan(false), one] {
-            let (after, count) = equalized(&before, &plan).unwrap();
+            let (after, count) = equalized(&before, &plan, None, &CancelToken::default()).unwrap();
             assert!(Arc::ptr_eq(&before, &after));
             assert_eq!(count, 0);
         }

@@ -32,12 +32,21 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     announce(&data, arguments.output);
     announce_samples(&data, arguments);
     let base = arguments.base(&model)?;
-    let setup = SearchSetup::new(&model, &data, &base, request_of(arguments, &model, &base))?;
+    let request = request_of(arguments, &model, &base);
+    let mut setup = SearchSetup::new(&model, &data, &base, request.clone())?;
     let ranges = if setup.needs_ranges() {
         Some(calibrated(&model, &data, arguments.output)?)
     } else {
         None
     };
+    if let (Some(ranges), true) = (&ranges, arguments.chooses_calibrators()) {
+        let total = 2 * model.layers().len();
+        let mut progress = Progress::new("Choosing calibrators", total, arguments.output);
+        let base = setup.with_chosen_calibrators(&model, &data, ranges, &mut |done| {
+            progress.show(done, "");
+        })?;
+        setup = SearchSetup::new(&model, &data, &base, request)?;
+    }
     let shard = arguments.part.shard.unwrap_or(Shard::WHOLE);
     let kept = kept_in(arguments, shard);
     let mut state = match read_progress::<SearchState>(&kept)? {

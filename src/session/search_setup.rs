@@ -6,10 +6,11 @@ use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use crate::engine::{
-    LayerSettings, PreparedPlan, Ranges, RunError, Subject, round_alone, round_plan,
+    LayerSettings, PreparedPlan, Ranges, RunError, Subject, choose_calibrators, round_alone,
+    round_plan,
 };
 use crate::jobs::CancelToken;
-use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding};
+use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding, Widths};
 use crate::quant::NumberFormat;
 use crate::search::{
     End, Goal, Limits, Planner, Prepare, SearchError, SearchRun, SearchState, Shard, Space,
@@ -82,7 +83,7 @@ impl SearchSetup {
             .map_err(|error| SessionError::Missing(format!("cannot name the search: {error}")))?;
         let locks: Vec<u8> = base.layers().iter().map(|l| u8::from(l.locked)).collect();
         // Locked layers keep their widths; those of the others do not matter.
-        let schemes = base.with_widths(&space.uniform(crate::plan::Widths::FLOAT));
+        let schemes = base.with_widths(&space.uniform(Widths::FLOAT));
         let samples = format!(
             "{}|{}|{}",
             data.search.len(),
@@ -118,6 +119,35 @@ impl SearchSetup {
         layers
             .flat_map(|layer| &layer.activations)
             .any(|format| *format != NumberFormat::F32)
+    }
+
+    /// What gives the schemes, with the calibrator that suits each input best; the widest that may be
+    /// chosen decides. `on_layer` is called with the number of layers done, of twice as many as there are.
+    ///
+    /// # Errors
+    /// As [`choose_calibrators`].
+    pub fn with_chosen_calibrators(
+        &self,
+        model: &OpenModel,
+        data: &OpenData,
+        ranges: &Ranges,
+        on_layer: &mut dyn FnMut(usize),
+    ) -> Result<Plan, SessionError> {
+        let widest = self.space.layers().iter().map(|layer| Widths {
+            weight: NumberFormat::F32,
+            activation: layer
+                .activations
+                .first()
+                .copied()
+                .unwrap_or(NumberFormat::F32),
+        });
+        let base = self.space.base();
+        let plan = base.with_widths(&widest.collect::<Vec<_>>());
+        let cancel = CancelToken::default();
+        let batches = &data.calibration;
+        let executor = &model.executor;
+        let chosen = choose_calibrators(executor, &plan, ranges, batches, &cancel, on_layer)?;
+        Ok(chosen.with_widths(&base.widths()))
     }
 
     /// Decides what is measured next.

@@ -1,5 +1,6 @@
 //! How large the numbers of each channel are.
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::engine::batches::Batches;
@@ -9,8 +10,7 @@ use crate::engine::slices::with_f32;
 use crate::jobs::CancelToken;
 use crate::model::ValueId;
 
-/// The largest magnitude of each channel of values `[N, C, ...]` under float, for each sample, and of
-/// those the mean over the samples.
+/// The largest magnitude of each channel of values `[N, C, ...]` over samples under float.
 ///
 /// # Errors
 /// [`RunError`] if a sample cannot be fed, a node cannot run, or the run is cancelled.
@@ -21,8 +21,7 @@ pub(super) fn channel_ranges(
     cancel: &CancelToken,
 ) -> Result<Vec<Vec<f32>>, RunError> {
     let prepared = executor.prepare_float()?;
-    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); values.len()];
-    let mut samples = 0;
+    let mut ranges: Vec<Vec<f32>> = vec![Vec::new(); values.len()];
     for batch in batches.stopped_by(cancel).iter() {
         let batch = batch?;
         let options = RunOptions {
@@ -31,30 +30,29 @@ pub(super) fn channel_ranges(
             tap: None,
         };
         let held = executor.run(&prepared, &batch.fed, options)?;
-        for (id, sums) in values.iter().zip(&mut sums) {
-            let Some(value) = held.get(*id) else { continue };
-            let tensor = value.plain()?;
-            let channels = tensor.dims().get(1).copied().unwrap_or(1);
-            sums.resize(channels, 0.0);
-            let places: usize = tensor.dims().iter().skip(2).product();
-            with_f32(&tensor, |numbers| {
-                let largest: Vec<f32> = numbers
-                    .par_chunks(places.max(1))
-                    .map(|channel| channel.iter().fold(0f32, |most, x| most.max(x.abs())))
-                    .collect();
-                for sample in largest.chunks(channels.max(1)) {
-                    for (sum, largest) in sums.iter_mut().zip(sample) {
-                        if std::env::var("QS_STAT").is_ok() { *sum = sum.max(f64::from(*largest)); } else { *sum += f64::from(*largest); }
-                    }
-                }
-                Ok(())
-            })?;
+        for (id, ranges) in values.iter().zip(&mut ranges) {
+            if let Some(value) = held.get(*id) {
+                widen(ranges, &value.plain()?)?;
+            }
         }
-        samples += batch.len;
     }
-    let mean = |sum: f64| (sum / samples.max(1) as f64) as f32;
-    Ok(sums
-        .into_iter()
-        .map(|sums| sums.into_iter().map(mean).collect())
-        .collect())
+    Ok(ranges)
+}
+
+fn widen(ranges: &mut Vec<f32>, tensor: &Tensor) -> Result<(), RunError> {
+    let channels = tensor.dims().get(1).copied().unwrap_or(1).max(1);
+    let places: usize = tensor.dims().iter().skip(2).product();
+    ranges.resize(channels, 0.0);
+    Ok(with_f32(tensor, |numbers| {
+        let largest: Vec<f32> = numbers
+            .par_chunks(places.max(1))
+            .map(|channel| channel.iter().fold(0f32, |most, x| most.max(x.abs())))
+            .collect();
+        for sample in largest.chunks(channels) {
+            for (range, largest) in ranges.iter_mut().zip(sample) {
+                *range = range.max(*largest);
+            }
+        }
+        Ok(())
+    })?)
 }

@@ -13,7 +13,7 @@ use crate::engine::executor::Executor;
 use crate::engine::layer_weights::weight_values;
 use crate::jobs::CancelToken;
 use crate::model::{Graph, Layer, NodeId, Op, Unary, ValueId};
-use crate::plan::{LayerPlan, Plan};
+use crate::plan::Plan;
 use crate::quant::{Granularity, NumberFormat};
 
 /// Rounds over all pairs; those of a chain settle within a few.
@@ -28,7 +28,7 @@ struct Pair {
     second: usize,
 }
 
-/// Weights, biases and ranges of inputs on their way to other scales.
+/// Weights and biases on their way to other ranges.
 struct Scaling<'a> {
     layers: &'a [Layer],
     weights: BTreeMap<usize, Vec<f32>>,
@@ -37,41 +37,35 @@ struct Scaling<'a> {
     inputs: BTreeMap<usize, Vec<f32>>,
 }
 
-/// What the factors of a pair are to even out, of which each gets the same part.
+/// What the factors of a pair even out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Demands {
-    /// The channels between the two layers, which are quantized together.
-    input: bool,
-    /// The output channels of the first weight.
-    first: bool,
-    /// The input channels of the second weight.
-    second: Option<Granularity>,
+enum Aim {
+    /// The output channels of the first weight and the input channels of the second.
+    Weights,
+    /// The channels of the input between the two, which share one grid, and the input channels of the
+    /// second weight, which has this granularity.
+    Input(Granularity),
 }
 
-impl Demands {
-    /// A weight that has a scale for each channel bears any factor of it.
-    fn of(layers: &[Layer], plan: &Plan, pair: Pair, has_ranges: bool) -> Self {
+impl Aim {
+    /// A first weight that has a scale for each channel bears any factor of it, so that the input may
+    /// have them.
+    fn of(plan: &Plan, pair: Pair, has_samples: bool) -> Self {
         let is_integer = |format| matches!(format, NumberFormat::Int(_));
-        let choice = |index: usize| plan.layers().get(index);
-        let quantizes = |choice: &&LayerPlan| is_integer(choice.activation.format);
-        if !has_ranges || choice(pair.second).filter(quantizes).is_none() {
-            return Self {
-                input: false,
-                first: true,
-                second: Some(Granularity::PerTensor),
-            };
-        }
-        let weight = |index: usize| {
-            let choice = choice(index).filter(|choice| is_integer(choice.weight.format));
-            choice.map(|choice| choice.weight.granularity)
-        };
-        let reader = &layers[pair.second];
-        let is_depthwise = inputs(reader) == Some(reader.groups);
-        Self {
-            input: true,
-            first: weight(pair.first) == Some(Granularity::PerTensor),
-            second: weight(pair.second)
-                .filter(|granularity| !is_depthwise || *granularity == Granularity::PerTensor),
+        let choices = (
+            plan.layers().get(pair.first),
+            plan.layers().get(pair.second),
+        );
+        match choices {
+            (Some(first), Some(second))
+                if has_samples
+                    && is_integer(second.activation.format)
+                    && !(is_integer(first.weight.format)
+                        && first.weight.granularity == Granularity::PerTensor) =>
+            {
+                Self::Input(second.weight.granularity)
+            }
+            _ => Self::Weights,
         }
     }
 }
@@ -83,16 +77,15 @@ impl Demands {
 /// W₁[i] / s[i],  b₁[i] / s[i],  W₂[:, i] · s[i]   with  s[i] = √(max|W₁[i]| / max|W₂[:, i]|)
 /// ```
 /// Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section
-/// 4.1, repeated over all pairs until chains settle. Where the second layer's input `x` is quantized and
-/// there are `batches` of calibration samples, the channels of `x` are brought to one range as well, and
-/// weights count only where their channels share a scale:
+/// 4.1, repeated over all pairs until chains settle. Where the second layer's input `x` is quantized, the
+/// first weight has a scale for each channel, and there are `batches` of calibration samples, half of the
+/// spread of the channels of `x` is migrated instead:
 ///
 /// ```text
-/// s[i] = (max|x[i]| · max|W₁[i]| / max|W₂[:, i]|)^(1/n)   over those n of the three that count
+/// s[i] = √(max|x[i]| / max_o(|W₂[o, i]| / r[o]))   with  r[o] = max|W₂[o]|, or 1 for a per-tensor W₂
 /// ```
-/// which is `max|x[i]|` between a convolution and a depthwise one with per-channel weights, and with
-/// `n = 2` the migration of Xiao et al. 2022, "`SmoothQuant`", equation 4 with α = ½. Rows of a per-channel
-/// `W₂` are divided by their largest number first.
+/// Xiao et al. 2022, "`SmoothQuant`", equation 4 with α = ½, in which a channel of a depthwise `W₂` counts
+/// as 1. The half that is left keeps values of small channels, beyond what calibration saw, from being cut off.
 ///
 /// The output of the network does not change beyond rounding, because what lies between the layers keeps
 /// positive factors: `Relu`, `LeakyRelu`, pools, `Flatten` of single pixels. A depthwise convolution is a
@@ -118,9 +111,9 @@ pub fn equalized(
     if pairs.is_empty() {
         return Ok((Arc::clone(executor), 0));
     }
-    let demands: Vec<(Pair, Demands)> = pairs
+    let aims: Vec<(Pair, Aim)> = pairs
         .iter()
-        .map(|pair| (*pair, Demands::of(layers, plan, *pair, batches.is_some())))
+        .map(|pair| (*pair, Aim::of(plan, *pair, batches.is_some())))
         .collect();
     let mut scaling = Scaling {
         layers,
@@ -133,16 +126,19 @@ pub fn equalized(
             scaling.read(graph, index)?;
         }
     }
-    let quantized = demands.iter().filter(|(_, demands)| demands.input);
-    let readers: Vec<usize> = quantized.map(|(pair, _)| pair.second).collect();
+    let migrated = aims.iter().filter(|(_, aim)| *aim != Aim::Weights);
+    let readers: Vec<usize> = migrated.map(|(pair, _)| pair.second).collect();
     if let (Some(batches), false) = (batches, readers.is_empty()) {
         let values: Vec<ValueId> = readers.iter().map(|index| layers[*index].input).collect();
         let ranges = channel_ranges(executor, &values, batches, cancel)?;
         scaling.inputs = readers.into_iter().zip(ranges).collect();
     }
-    for _ in 0..ROUNDS {
-        for (pair, demands) in &demands {
-            scaling.equalize(*pair, *demands);
+    for round in 0..ROUNDS {
+        for (pair, aim) in &aims {
+            // What is migrated by half is migrated once.
+            if round == 0 || *aim == Aim::Weights {
+                scaling.equalize(*pair, *aim);
+            }
         }
     }
     let graph = scaling.written(graph)?;
@@ -287,56 +283,41 @@ impl Scaling<'_> {
         });
     }
 
-    fn equalize(&mut self, pair: Pair, demands: Demands) {
-        let channels = outputs(&self.layers[pair.first]).unwrap_or(0);
-        let factors = self.factors(pair, demands, channels);
+    fn equalize(&mut self, pair: Pair, aim: Aim) {
+        let factors = self.factors(pair, aim);
         let bias = self.biases.get_mut(&pair.first);
         for (bias, factor) in bias.into_iter().flatten().zip(&factors) {
             *bias /= factor;
-        }
-        let ranges = self.inputs.get_mut(&pair.second);
-        for (range, factor) in ranges.into_iter().flatten().zip(&factors) {
-            *range /= factor;
         }
         self.scale(pair.first, |output, _| 1.0 / factors[output]);
         self.scale(pair.second, |_, input| factors[input]);
     }
 
     /// The factor of each channel; 1 where a channel has no range.
-    fn factors(&self, pair: Pair, demands: Demands, channels: usize) -> Vec<f32> {
-        let logarithms = |ranges: Vec<f32>| ranges.into_iter().map(f32::ln).collect::<Vec<_>>();
-        let mut parts: Vec<(f32, Vec<f32>)> = Vec::new();
-        if let (true, Some(ranges)) = (demands.input, self.inputs.get(&pair.second)) {
-            parts.push((1.0, logarithms(ranges.clone())));
-        }
-        if demands.first {
-            parts.push((1.0, logarithms(self.output_ranges(pair.first, channels))));
-        }
-        if let Some(granularity) = demands.second {
-            let ranges = self.input_ranges(pair.second, channels, granularity);
-            parts.push((-1.0, logarithms(ranges)));
-        }
-        let env: Vec<f32> = std::env::var("QS_EQ").unwrap_or("1,1,1".to_owned()).split(',').map(|x| x.parse().unwrap()).collect();
-        let mut parts = parts; { let mut k = 0; if demands.input { parts[k].0 *= env[0]; k += 1; } if demands.first { parts[k].0 *= env[1]; k += 1; } if demands.second.is_some() { parts[k].0 *= env[2]; } }
-        let count: f32 = parts.iter().map(|p| p.0.abs()).sum();
-        let sum = |channel: usize| -> f32 {
-            let each = parts.iter();
-            each.map(|(sign, part)| sign * part.get(channel).copied().unwrap_or(0.0))
-                .sum()
+    fn factors(&self, pair: Pair, aim: Aim) -> Vec<f32> {
+        let channels = outputs(&self.layers[pair.first]).unwrap_or(0);
+        let (above, below) = match aim {
+            Aim::Weights => (
+                self.output_ranges(pair.first, channels),
+                self.input_ranges(pair.second, channels, Granularity::PerTensor),
+            ),
+            Aim::Input(granularity) => {
+                let seen = self.inputs.get(&pair.second);
+                let mut seen = seen.cloned().unwrap_or_default();
+                seen.resize(channels, 0.0);
+                let below = self.input_ranges(pair.second, channels, granularity);
+                (seen, below)
+            }
         };
-        let sums: Vec<f32> = (0..channels).map(|channel| sum(channel) / count).collect();
-        let known: Vec<f32> = sums.iter().copied().filter(|sum| sum.is_finite()).collect();
-        // A factor that all channels share changes no error, only the size of the numbers.
-        let mean = if demands.input {
-            known.iter().sum::<f32>() / known.len().max(1) as f32
-        } else {
-            0.0
-        };
-        let factor = |sum: f32| match (sum - mean).exp() {
-            factor if factor.is_finite() && factor > 0.0 => factor.clamp(1.0 / LARGEST, LARGEST),
-            _ => 1.0,
-        };
-        sums.into_iter().map(factor).collect()
+        let ratios = above.iter().zip(&below);
+        ratios
+            .map(|(above, below)| match (above / below).sqrt() {
+                factor if factor.is_finite() && factor > 0.0 => {
+                    factor.clamp(1.0 / LARGEST, LARGEST)
+                }
+                _ => 1.0,
+            })
+            .collect()
     }
 
     fn scale(&mut self, index: usize, factor: impl Fn(usize, usize) -> f32) {
@@ -490,6 +471,30 @@ mod tests {
                 assert!((first / second - 1.0).abs() < 0.02, "{ranges:?}");
             }
         }
+    }
+
+    #[test]
+    fn half_of_the_spread_of_an_input_moves_into_the_weights() {
+        let executor = chain();
+        let mut scaling = Scaling {
+            layers: executor.layers(),
+            weights: BTreeMap::new(),
+            biases: BTreeMap::new(),
+            inputs: [(1, vec![1.0, 4.0, 16.0, 64.0, 0.25, 0.0])].into(),
+        };
+        for index in 0..3 {
+            scaling.read(executor.graph(), index).unwrap();
+        }
+        let factors = |first: usize, second: usize, aim: Aim| {
+            let pair = Pair { first, second };
+            scaling.factors(pair, aim)
+        };
+        // A depthwise weight with a scale for each channel bears any factor; nothing is known of the last.
+        let found = factors(0, 1, Aim::Input(Granularity::PerChannel));
+        assert_eq!(found, [1.0, 2.0, 4.0, 8.0, 0.5, 1.0]);
+        // With one scale for all its channels, small ones leave room for larger factors.
+        let shared = factors(0, 1, Aim::Input(Granularity::PerTensor));
+        assert!(shared[..5].iter().zip(&found).all(|(a, b)| a >= b) && shared != found);
     }
 
     #[test]

@@ -267,6 +267,16 @@ fn the_second_order_score_ranks_what_other_pictures_lose() {
             let each = rows().map(|(s, (w, f))| pair(&s[0], &w[0].spread, &f[0].spread));
             rank_correlation(&each.collect::<Vec<_>>()).unwrap()
         };
+        // Against what float itself says, in place of labels, the increase of the loss is the divergence.
+        let cells = scores.cells.iter().zip(&whole.cells);
+        let divergences: Vec<(f64, f64)> = cells
+            .map(|(score, cell)| {
+                let measured = cell[0].comparison.kl().unwrap();
+                (score[0].score().unwrap(), measured)
+            })
+            .collect();
+        let divergence = rank_correlation(&divergences).unwrap();
+        assert!(divergence >= 0.9, "{granularity}: {divergence}");
         let loss = |spread: &Spread| spread.loss_increase().unwrap().value;
         let found = [
             pairs(&|score, whole, _| (score.increase().unwrap(), loss(whole))),

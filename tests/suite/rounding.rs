@@ -76,6 +76,21 @@ fn every_method_brings_the_outputs_closer_than_the_one_before() {
 }
 
 #[test]
+fn equalized_inputs_of_4_bits_lose_less() {
+    for (name, gain_db) in [("signs-resnet.onnx", 0.1), ("signs-mobilenet.onnx", 2.0)] {
+        let (model, data) = open(name);
+        let plain = plan(&model, "8/4");
+        let mut equalized = plain.clone();
+        equalized.set_corrections("equalize".parse().unwrap());
+        let [plain, equalized] = [plain, equalized].map(|plan| sqnr_db(&model, &data, plan, false));
+        assert!(
+            equalized > plain + gain_db,
+            "{name}: {plain:.2} {equalized:.2}"
+        );
+    }
+}
+
+#[test]
 fn rounded_weights_serve_the_plan_that_they_were_made_for_alone() {
     let (model, data) = open("signs-resnet.onnx");
     let mut plan = plan(&model, "4/f32");

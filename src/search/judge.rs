@@ -1,11 +1,12 @@
 //! Which of the measured plans is best, where differences may be chance.
 
 use super::budget::Axis;
+use super::score::Score;
 use super::state::MeasuredPlan;
 
-/// Standard errors that a difference must exceed. Many plans are compared with few uniform ones, and the
-/// luckiest of many exceeds two by chance.
-const CERTAINTY: f64 = 3.0;
+/// Standard errors that a difference must exceed. Few samples score a search and their harms differ
+/// widely, so that two would keep nearly every uniform plan.
+const CERTAINTY: f64 = 1.0;
 
 /// A mean difference between two plans on the same samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +44,7 @@ impl PairedDifference {
 /// Compares the plans of one search.
 pub(super) struct Judge<'a> {
     plans: &'a [MeasuredPlan],
-    /// For each uniform plan, by index, whether each plan is better beyond chance.
+    /// For each uniform plan, by index, whether each plan beats it.
     beaten: Vec<(usize, Vec<bool>)>,
 }
 
@@ -64,7 +65,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The plan with the least harm within a limit, the smaller of equals; the best uniform plan there
-    /// unless that is beaten beyond chance.
+    /// unless that is beaten by more than chance often makes.
     pub(super) fn within(&self, axis: Axis, limit: f64) -> Option<usize> {
         let plan = |index: usize| &self.plans[index];
         let fits = |index: &usize| plan(*index).amount(axis) <= limit;
@@ -83,12 +84,17 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a plan does less harm than another one beyond chance, and gets no fewer samples right.
+/// Whether a plan does less harm than another one by more than chance often makes, and gets no fewer
+/// samples right than chance may explain.
 fn beats(plan: &MeasuredPlan, other: &MeasuredPlan) -> bool {
     let (own, others) = (&plan.score, &other.score);
+    let differing = |score: &Score| score.classified.saturating_sub(score.agreements) as f64;
+    // The two differ from each other on no more samples than each does from float.
+    let chance = (differing(own) + differing(others)).sqrt();
+    let lags = |own: u64, others: u64| others as f64 - own as f64 > chance;
     if own.harm() >= others.harm()
-        || own.agreements < others.agreements
-        || own.top1_hits < others.top1_hits
+        || lags(own.agreements, others.agreements)
+        || lags(own.top1_hits, others.top1_hits)
     {
         return false;
     }
@@ -101,7 +107,6 @@ fn beats(plan: &MeasuredPlan, other: &MeasuredPlan) -> bool {
 mod tests {
     use super::*;
     use crate::search::effects::Prediction;
-    use crate::search::score::Score;
     use crate::search::state::Origin;
 
     fn plan(name: Option<&str>, size_bytes: u64, harms: &[f32], hits: u64) -> MeasuredPlan {
@@ -142,8 +147,8 @@ mod tests {
                 false,
             ),
             (
-                "fewer samples right",
-                plan(None, 100, &[0.8, 1.7, 2.8, 3.7], 2),
+                "far fewer samples right",
+                plan(None, 100, &[0.8, 1.7, 2.8, 3.7], 0),
                 false,
             ),
             (

@@ -184,10 +184,12 @@ fn interpreter(
     let asked = arguments.python.as_deref();
     let own = match profile.name {
         "openvino" => Runtime::OpenVino,
+        "pytorch" => Runtime::Torch,
         _ => Runtime::OnnxRuntime,
     };
     match find_interpreter(asked, own) {
         Ok(python) => Ok(Some((python, own))),
+        Err(error) if own == Runtime::Torch => Err(error.into()),
         Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
             Ok(python) => Ok(Some((python, Runtime::OnnxRuntime))),
             Err(_neither) => Err(error.into()),
@@ -258,7 +260,7 @@ fn report(
             files: exported.files.clone(),
             size_bytes: Some(exported.size_bytes),
             constant_bytes: Some(exported.constant_bytes),
-            opset: Some(exported.opset),
+            opset: exported.opset,
             changes,
             notes: exported.notes.clone(),
             verification: verification.map(VerificationReport::from),
@@ -273,11 +275,12 @@ fn report(
     for file in &exported.files {
         output::line(&format!("{}", file.display()));
     }
+    let opset = exported.opset;
     output::line(&format!(
-        "size {}, of which constants {}; opset {}",
+        "size {}, of which constants {}{}",
         bytes(exported.size_bytes),
         bytes(exported.constant_bytes),
-        exported.opset
+        opset.map_or_else(String::new, |opset| format!("; opset {opset}"))
     ));
     if let Some(verification) = verification {
         print_verification(verification);

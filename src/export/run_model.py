@@ -1,8 +1,8 @@
-"""Runs an ONNX file on inputs in .npy files and writes every output as .npy.
+"""Runs a model file on inputs in .npy files and writes every output as .npy.
 
 Called by `quantscope export --verify` with a JSON file:
-{"runtime": "onnxruntime" | "openvino", "inputs": [file…], "input", "outputs": [name…], "folder",
- "runs": [{"name", "model", "optimize"}…]}
+{"runtime": "onnxruntime" | "openvino" | "torch", "inputs": [file…], "input", "outputs": [name…],
+ "folder", "script", "runs": [{"name", "model", "optimize"}…]}
 Writes NAME-BATCH-OUTPUT.npy for each run and prints one line of JSON.
 """
 
@@ -38,7 +38,30 @@ def openvino_runner(job, work):
     return run
 
 
+def torch_runner(job, work):
+    import importlib.util
+
+    import torch
+
+    spec = importlib.util.spec_from_file_location("exported", job["script"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.load(work["model"])
+
+    def run(array):
+        with torch.no_grad():
+            outputs = network(torch.from_numpy(array))
+        outputs = [outputs] if torch.is_tensor(outputs) else outputs
+        return [output.numpy() for output in outputs]
+
+    return run
+
+
 def version(runtime):
+    if runtime == "torch":
+        import torch
+
+        return torch.__version__
     if runtime == "openvino":
         import openvino
 
@@ -51,7 +74,8 @@ def version(runtime):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
-    make = openvino_runner if job["runtime"] == "openvino" else onnxruntime_runner
+    runners = {"openvino": openvino_runner, "torch": torch_runner}
+    make = runners.get(job["runtime"], onnxruntime_runner)
     for work in job["runs"]:
         run = make(job, work)
         for batch, path in enumerate(job["inputs"]):

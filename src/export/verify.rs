@@ -18,6 +18,10 @@ use crate::quant::ErrorSum;
 const SCRIPT: &str = include_str!("run_model.py");
 
 /// A runtime that is reached through a Python interpreter.
+#[expect(
+    clippy::enum_variant_names,
+    reason = "one of them is called so by its makers"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
@@ -25,6 +29,8 @@ pub enum Runtime {
     OnnxRuntime,
     /// `openvino` on the CPU.
     OpenVino,
+    /// The script that was exported, run by `torch` on the CPU.
+    Torch,
 }
 
 impl Runtime {
@@ -33,6 +39,7 @@ impl Runtime {
         match self {
             Self::OnnxRuntime => "onnxruntime",
             Self::OpenVino => "openvino",
+            Self::Torch => "torch",
         }
     }
 
@@ -41,13 +48,14 @@ impl Runtime {
         match self {
             Self::OnnxRuntime => &[Level::Plain, Level::Optimized],
             Self::OpenVino => &[Level::Optimized],
+            Self::Torch => &[Level::Plain],
         }
     }
 
     /// The first of them, which is nearest to what was simulated.
     fn first_level(self) -> Level {
         match self {
-            Self::OnnxRuntime => Level::Plain,
+            Self::OnnxRuntime | Self::Torch => Level::Plain,
             Self::OpenVino => Level::Optimized,
         }
     }
@@ -178,6 +186,8 @@ struct Job<'a> {
     input: &'a str,
     outputs: Vec<&'a str>,
     folder: &'a Path,
+    /// The script beside the model that `torch` runs; others read the model themselves.
+    script: PathBuf,
     runs: Vec<Run>,
 }
 
@@ -186,6 +196,11 @@ struct Run {
     name: &'static str,
     model: PathBuf,
     optimize: bool,
+}
+
+/// What the file is called that differs by one step in every scale.
+fn nudged_file(model: &Path) -> PathBuf {
+    Path::new(NUDGED).with_extension(model.extension().unwrap_or_default())
 }
 
 /// Name of the run of the nudged model.
@@ -223,7 +238,7 @@ pub fn verify(
     let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
     let folder = tempfile::tempdir().map_err(failed)?;
     let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
-    let moved = folder.path().join("nudged.onnx");
+    let moved = folder.path().join(nudged_file(model));
     std::fs::write(&moved, nudged).map_err(failed)?;
     let model = std::path::absolute(model).map_err(failed)?;
     let run = |name, model: &PathBuf, level| Run {
@@ -248,6 +263,7 @@ pub fn verify(
         input: names(graph.inputs()).first().copied().unwrap_or_default(),
         outputs: names(graph.outputs()),
         folder: folder.path(),
+        script: model.with_extension("py"),
         runs,
     };
     let version = run_script(python, folder.path(), &job)?;

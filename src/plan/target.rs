@@ -507,7 +507,7 @@ mod tests {
             ("tflite", "8/16", "8/16"),
             ("tflite", "3/16", "8/16"),
             ("tflite-dynamic", "8/8", "8/f32"),
-            ("pytorch", "4/4", "8/8"),
+            ("pytorch", "3/16", "3/16"),
         ] {
             let fitted = fitted(target, asked);
             let widths = fitted.plan.layers()[0].widths().to_string();

@@ -9,8 +9,8 @@ use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use crate::engine::{Executor, Ranges};
 use crate::export::{
-    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, nudged,
-    onnx_model, quantize_layers, verify,
+    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, model_file,
+    nudged, quantize_layers, verify,
 };
 use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
@@ -38,8 +38,8 @@ pub struct Exported {
     pub size_bytes: u64,
     /// Bytes of the constants in it.
     pub constant_bytes: u64,
-    /// Opset of the default domain.
-    pub opset: i64,
+    /// Opset of the default domain, for ONNX.
+    pub opset: Option<i64>,
     /// What differs from the original apart from the quantizers.
     pub notes: Vec<String>,
     /// Every layer as it was stored.
@@ -77,8 +77,8 @@ pub fn export_plan(
         replace,
     } = *request;
     let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
-    let path = folder.join(format!("{stem}-{}.onnx", profile.name));
-    let plan_path = folder.join(format!("{stem}-{}.plan.json", profile.name));
+    let named = |suffix: &str| folder.join(format!("{stem}-{}{suffix}", profile.name));
+    let plan_path = named(".plan.json");
     let plan = &fitted.plan;
     let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
     let network = StoredNetwork {
@@ -87,29 +87,23 @@ pub fn export_plan(
         plan,
         quantized: &layers,
     };
-    let beside: Vec<(PathBuf, String)> = companions(profile.name, &network)
-        .into_iter()
-        .map(|one| {
-            let name = format!("{stem}-{}{}", profile.name, one.suffix);
-            (folder.join(name), one.text)
-        })
-        .collect();
-    let mut files = vec![path.clone(), plan_path.clone()];
-    files.extend(beside.iter().map(|(path, _)| path.clone()));
-    check_free(&files, replace)?;
-    let origin = format!(
-        "target {}, plan {}",
-        profile.name,
-        plan.fingerprint().short()
-    );
-    let written = onnx_model(
+    let written = model_file(
         &model.path,
         model.graph(),
         model.layers(),
         &layers,
         profile,
-        &origin,
+        &origin(plan, profile),
     )?;
+    let path = named(written.extension);
+    let beside: Vec<(PathBuf, String)> = companions(profile.name, &network)
+        .into_iter()
+        .chain(written.beside)
+        .map(|one| (named(one.suffix), one.text))
+        .collect();
+    let mut files = vec![path.clone(), plan_path.clone()];
+    files.extend(beside.iter().map(|(path, _)| path.clone()));
+    check_free(&files, replace)?;
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
     std::fs::create_dir_all(folder).map_err(|source| SessionError::Write {
@@ -155,7 +149,7 @@ impl StoredModel {
         let (graph, layers) = (model.graph(), model.layers());
         let quantized = quantize_layers(graph, layers, plan, ranges, profile)?;
         let origin = origin(plan, profile);
-        let written = onnx_model(&model.path, graph, layers, &quantized, profile, &origin)?;
+        let written = model_file(&model.path, graph, layers, &quantized, profile, &origin)?;
         Ok(Self {
             executor: Executor::new(Arc::new(as_stored(graph, layers, &quantized)?)),
             size_bytes: written.bytes.len() as u64,
@@ -188,7 +182,7 @@ pub fn verify_export(
     let stored = as_stored(model.graph(), model.layers(), &exported.layers)?;
     let executor = Executor::new(Arc::new(stored));
     let prepared = executor.prepare(&fitted.plan, ranges)?;
-    let moved = onnx_model(
+    let moved = model_file(
         &model.path,
         model.graph(),
         model.layers(),

@@ -31,7 +31,7 @@ impl From<PairedDifference> for Difference {
 pub(super) struct AgainstUniform {
     uniform: String,
     name: String,
-    /// The plan of the front; the uniform one itself where none is better by more than its standard error.
+    /// The plan of the front; the uniform one itself where none is better beyond chance.
     front: String,
     /// Share of right answers that the front has more.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ pub(super) fn print(compared: &[AgainstUniform]) {
     for one in compared {
         if one.front == one.uniform {
             output::line(&format!(
-                "At the size of {}: {} itself; no plan is better by more than the standard error",
+                "At the size of {}: {} itself; no plan is better beyond chance",
                 one.name, one.front
             ));
             continue;

@@ -4,9 +4,10 @@ use super::budget::Axis;
 use super::score::Score;
 use super::state::MeasuredPlan;
 
-/// Standard errors that a difference must exceed. Few samples score a search and their harms differ
-/// widely, so that two would keep nearly every uniform plan.
-const CERTAINTY: f64 = 1.0;
+/// Standard errors that a difference must exceed.
+const CERTAINTY: f64 = 2.0;
+/// Harms count as this part of the mean at least, so that they have a logarithm.
+const LEAST_SHARE: f64 = 1e-6;
 
 /// A mean difference between two plans on the same samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +66,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The plan with the least harm within a limit, the smaller of equals; the best uniform plan there
-    /// unless that is beaten by more than chance often makes.
+    /// unless that is beaten beyond chance.
     pub(super) fn within(&self, axis: Axis, limit: f64) -> Option<usize> {
         let plan = |index: usize| &self.plans[index];
         let fits = |index: &usize| plan(*index).amount(axis) <= limit;
@@ -84,8 +85,11 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a plan does less harm than another one by more than chance often makes, and gets no fewer
-/// samples right than chance may explain.
+/// Whether a plan does less harm than another one, on the mean and beyond chance on most samples, and gets no
+/// fewer of them right than chance may explain.
+///
+/// The harms of single samples differ by orders of magnitude, and few of them make most of the mean, so
+/// that logarithms are compared: their paired differences are nearly normal.
 fn beats(plan: &MeasuredPlan, other: &MeasuredPlan) -> bool {
     let (own, others) = (&plan.score, &other.score);
     let differing = |score: &Score| score.classified.saturating_sub(score.agreements) as f64;
@@ -98,8 +102,14 @@ fn beats(plan: &MeasuredPlan, other: &MeasuredPlan) -> bool {
     {
         return false;
     }
-    let of = |plan: &MeasuredPlan| plan.harms.clone().into_iter().map(f64::from);
-    let difference = PairedDifference::of(of(plan), of(other));
+    let mean = other.harms.iter().copied().map(f64::from).sum::<f64>() / other.harms.len() as f64;
+    let least = (LEAST_SHARE * mean).max(f64::MIN_POSITIVE);
+    let logarithms = |harms: &[f32]| -> Vec<f64> {
+        let harms = harms.iter().copied().map(f64::from);
+        harms.map(|harm| harm.max(least).ln()).collect()
+    };
+    let (own, others) = (logarithms(&plan.harms), logarithms(&other.harms));
+    let difference = PairedDifference::of(own.into_iter(), others.into_iter());
     difference.is_none_or(|known| known.mean + CERTAINTY * known.standard_error < 0.0)
 }
 

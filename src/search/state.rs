@@ -217,7 +217,7 @@ impl SearchState {
 
     /// The plans that are best within what they take themselves, by rising amount.
     ///
-    /// A uniform plan is among them unless a plan that takes no more is better by more than the standard error of the paired difference.
+    /// A uniform plan is among them unless a plan that takes no more is better beyond chance.
     pub fn front(&self, axis: Axis) -> Vec<usize> {
         let mut amounts: Vec<f64> = self.measured.iter().map(|plan| plan.amount(axis)).collect();
         amounts.sort_by(f64::total_cmp);
@@ -234,7 +234,7 @@ impl SearchState {
     /// The measured plan that serves a goal best; `None` if none keeps it.
     ///
     /// Within a limit that is the one with the least harm, the smaller of equals, but the best uniform plan
-    /// there where no other one is better by more than the standard error of the paired difference; for a goal of accuracy the smallest that loses
+    /// there where no other one is better beyond chance; for a goal of accuracy the smallest that loses
     /// no more than allowed.
     pub fn best(&self, goal: &Goal) -> Option<usize> {
         let size = |plan: &MeasuredPlan| plan.size_bytes;

@@ -174,6 +174,13 @@ impl std::str::FromStr for CalibratorArgument {
     }
 }
 
+fn chooses_calibrators(calibrator: Option<CalibratorArgument>, rounding: Option<Rounding>) -> bool {
+    match calibrator {
+        Some(named) => named == CalibratorArgument::Auto,
+        None => rounding == Some(Rounding::Auto),
+    }
+}
+
 /// Which plan.
 #[derive(Clone, Debug, Args)]
 pub struct PlanOptions {
@@ -192,7 +199,7 @@ pub struct PlanOptions {
     /// A saved plan
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best [default: minmax, with --rounding auto: auto]
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<CalibratorArgument>,
     /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
@@ -224,9 +231,10 @@ impl PlanOptions {
             || self.correct.is_some()
     }
 
-    /// Whether the calibrator of each activation is to be chosen.
+    /// Whether the calibrator of each activation is to be chosen: by name, or with all else that
+    /// `--rounding auto` chooses.
     pub fn chooses_calibrators(&self) -> bool {
-        self.calibrator == Some(CalibratorArgument::Auto)
+        chooses_calibrators(self.calibrator, self.rounding)
     }
 
     fn set_rounding(&self, plan: &mut Plan) {
@@ -249,7 +257,7 @@ impl PlanOptions {
     /// # Errors
     /// As [`PlanOptions::plan_for`], and where calibrators are to be chosen.
     pub fn fixed_plan_for(&self, model: &OpenModel) -> Result<Plan, SessionError> {
-        if self.chooses_calibrators() {
+        if self.calibrator == Some(CalibratorArgument::Auto) {
             return Err(SessionError::Missing(
                 "this command does not choose calibrators; see with `quantscope eval --calibrator auto --json` which suit, and name one".to_owned(),
             ));
@@ -408,6 +416,9 @@ pub struct SensitivityArguments {
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<Calibrator>,
+    /// Granularity of the weights: per-tensor, per-channel, per-group:N
+    #[arg(long, value_name = "NAME")]
+    pub granularity: Option<Granularity>,
     #[command(flatten)]
     pub compute: ComputeOptions,
     #[command(flatten)]
@@ -462,9 +473,9 @@ pub struct SearchArguments {
     /// A saved plan whose schemes are used and whose locked layers stay
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy
+    /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best [default: minmax, with --rounding auto: auto]
     #[arg(long, value_name = "NAME")]
-    pub calibrator: Option<Calibrator>,
+    pub calibrator: Option<CalibratorArgument>,
     /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
     #[arg(long, value_name = "NAME")]
     pub weight_calibrator: Option<Calibrator>,
@@ -502,7 +513,7 @@ impl SearchArguments {
             assignments: Vec::new(),
             preset: None,
             plan: self.plan.clone(),
-            calibrator: self.calibrator.map(CalibratorArgument::Named),
+            calibrator: self.calibrator,
             weight_calibrator: self.weight_calibrator,
             rounding: self.rounding,
             correct: self.correct,
@@ -510,6 +521,11 @@ impl SearchArguments {
             granularity: self.granularity,
         };
         options.plan_for(model)
+    }
+
+    /// Whether the calibrator of each activation is to be chosen before the search.
+    pub fn chooses_calibrators(&self) -> bool {
+        chooses_calibrators(self.calibrator, self.rounding)
     }
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod eval;
 mod export;
+mod front_report;
 mod info;
 mod memory;
 mod merge;

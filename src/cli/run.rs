@@ -99,7 +99,7 @@ fn prepare(
             "the plan quantizes activations or rounds weights on calibration data; give that with --calib DIR, or --activations f32 and nearest rounding".to_owned(),
         )),
         None => {
-            let (executor, _) = equalized(&executor, &plan)?;
+            let (executor, _) = equalized(&executor, &plan, None, &CancelToken::default())?;
             let prepared = executor.prepare(&plan, None)?;
             Ok((executor, prepared))
         }

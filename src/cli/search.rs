@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Exit;
 use super::args::SearchArguments;
 use super::eval::{announce, calibrated, thread_pool};
+use super::front_report::within_uniform;
 use super::output::{self, Progress};
 use super::search_report::{self, Final};
 use crate::engine::{evaluate_float, evaluate_plan};
@@ -31,12 +32,21 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     announce(&data, arguments.output);
     announce_samples(&data, arguments);
     let base = arguments.base(&model)?;
-    let setup = SearchSetup::new(&model, &data, &base, request_of(arguments, &model, &base))?;
+    let request = request_of(arguments, &model, &base);
+    let mut setup = SearchSetup::new(&model, &data, &base, request.clone())?;
     let ranges = if setup.needs_ranges() {
         Some(calibrated(&model, &data, arguments.output)?)
     } else {
         None
     };
+    if let (Some(ranges), true) = (&ranges, arguments.chooses_calibrators()) {
+        let total = 2 * model.layers().len();
+        let mut progress = Progress::new("Choosing calibrators", total, arguments.output);
+        let base = setup.with_chosen_calibrators(&model, &data, ranges, &mut |done| {
+            progress.show(done, "");
+        })?;
+        setup = SearchSetup::new(&model, &data, &base, request)?;
+    }
     let shard = arguments.part.shard.unwrap_or(Shard::WHOLE);
     let kept = kept_in(arguments, shard);
     let mut state = match read_progress::<SearchState>(&kept)? {
@@ -181,7 +191,10 @@ fn measure_last(
 ) -> Result<Final, SessionError> {
     let front = search_report::front(state);
     let mut wanted: Vec<usize> = search_report::chosen(state).into_iter().collect();
-    wanted.extend(search_report::uniform(state));
+    for index in search_report::uniform(state) {
+        wanted.push(index);
+        wanted.extend(within_uniform(state, &state.measured[index]));
+    }
     // Evenly along the front.
     let count = front.len().min(FINAL_PLANS);
     wanted.extend((0..count).map(|at| front[at * (front.len() - 1) / (count - 1).max(1)]));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::eval::Metrics;
+use super::front_report::{self, AgainstUniform, against_uniform};
 use super::number::{Decibel, bytes, percent};
 use super::output;
 use crate::engine::{Classification, Comparison, Evaluation};
@@ -29,6 +30,7 @@ pub(super) struct Report {
     uniform: Vec<String>,
     search: SamplesReport,
     evaluation: Option<SamplesReport>,
+    against_uniform: Vec<AgainstUniform>,
     prediction_error: Option<PredictionError>,
     seconds: Seconds,
 }
@@ -85,7 +87,7 @@ impl Measured {
     }
 }
 
-fn plan_id(index: usize) -> String {
+pub(super) fn plan_id(index: usize) -> String {
     format!("p{index}")
 }
 
@@ -130,6 +132,7 @@ pub(super) fn report(state: &SearchState, last: Option<&Final>) -> Report {
             samples: last.samples,
             float: Metrics::from(&last.float),
         }),
+        against_uniform: last.map_or_else(Vec::new, |last| against_uniform(state, last)),
         prediction_error: state.prediction_error(),
         seconds: state.seconds,
     }
@@ -211,6 +214,7 @@ pub(super) fn print(report: &Report) {
             None => "final numbers are not measured yet".to_owned(),
         }
     ));
+    front_report::print(&report.against_uniform);
     if let Some(error) = &report.prediction_error {
         output::line(&format!(
             "Prediction: half of {} plans were within a factor of {:.2} of the predicted harm, agreement within {}, top-1 within {}; rank correlation {}",

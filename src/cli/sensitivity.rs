@@ -16,8 +16,8 @@ use super::scores::{
     second_order_scores,
 };
 use crate::engine::{
-    Protocol, Ranges, Screens, SecondOrder, Sensitivity, SensitivityCell, SensitivityRequest,
-    Subject, calibrate, screen_weights, second_order, sensitivity_part,
+    LayerSettings, Protocol, Ranges, Screens, SecondOrder, Sensitivity, SensitivityCell,
+    SensitivityRequest, Subject, calibrate, screen_weights, second_order, sensitivity_part,
 };
 use crate::jobs::CancelToken;
 use crate::plan::{Fingerprint, Plan, Widths};
@@ -78,6 +78,9 @@ fn sweep(arguments: &SensitivityArguments) -> Result<Exit, SessionError> {
     if let Some(calibrator) = arguments.calibrator {
         plan.set_activation_calibrator(calibrator);
     }
+    if let Some(granularity) = arguments.granularity {
+        plan.set_weight_granularity(granularity);
+    }
     let ranges = ranges_for(&request, &model, &data, arguments)?;
     let names: Vec<String> = model.layers().iter().map(|l| l.name.clone()).collect();
     let shard = arguments.part.shard.unwrap_or(Shard::WHOLE);
@@ -109,10 +112,17 @@ fn sweep(arguments: &SensitivityArguments) -> Result<Exit, SessionError> {
         let seconds = seconds_before + started.elapsed().as_secs_f64();
         StoredSweep::new(sweep, shard, &fingerprint, &names, seconds).with_screens(&screens)
     };
-    let result = sensitivity_part(
+    let settings = LayerSettings::new(
         &model.executor,
         &plan,
         ranges.as_ref(),
+        request.subject,
+        &request.widths,
+        &cancel,
+    )?;
+    let result = sensitivity_part(
+        &model.executor,
+        &settings,
         known,
         &studied(shard),
         &data.evaluation,

@@ -12,6 +12,7 @@ use super::error::RunError;
 use super::executor::{Executor, Keep, LayerTap, PreparedPlan, RunOptions};
 use super::forward::run_batches;
 use super::metrics::{Classification, Comparison};
+use super::sample_harms::SampleHarms;
 use super::sample_predictions::Predictions;
 use super::slices::compare_values;
 use super::value::Value;
@@ -73,6 +74,8 @@ pub struct Evaluation {
     pub comparison: Comparison,
     /// What the plan predicts for each sample.
     pub predictions: Predictions,
+    /// How far the outputs of each sample are from float.
+    pub harms: SampleHarms,
     /// Errors in layer order.
     pub layers: Vec<LayerErrors>,
     /// Samples that the layer errors were measured on.
@@ -352,7 +355,8 @@ impl Evaluation {
             self.float.add(float, &batch.labels)?;
             self.plan.add(plan, &batch.labels)?;
         }
-        self.comparison.add(float, plan, batch.len)?;
+        let divergences = self.comparison.add_rows(float, plan, batch.len)?;
+        self.harms.add(&divergences, [float, plan], batch.len)?;
         self.predictions.add(batch, plan.first(), float.first())?;
         self.samples += batch.len;
         Ok(())

@@ -11,6 +11,7 @@ mod executor;
 mod followers;
 mod forward;
 pub mod kernels;
+mod layer_settings;
 mod layer_weights;
 mod local_error;
 mod metrics;
@@ -19,6 +20,7 @@ mod pieces;
 mod prediction;
 mod ranges;
 mod rounding;
+mod sample_harms;
 mod sample_predictions;
 mod screens;
 mod second_order;
@@ -40,13 +42,17 @@ pub use executor::{
     Arithmetic, Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap,
 };
 pub use forward::{forward, run_batches};
+pub use layer_settings::LayerSettings;
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
 pub use local_error::{LocalErrors, local_errors};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
-pub use rounding::{RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_plan};
+pub use rounding::{
+    RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_alone, round_plan,
+};
+pub use sample_harms::SampleHarms;
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use screens::{LayerScreen, Screens, screen_weights};
 pub use second_order::{Objective, SecondOrder, SecondOrderCell, second_order};

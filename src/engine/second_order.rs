@@ -18,10 +18,11 @@ use super::backward::Backward;
 use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::evaluate::outputs_of;
-use super::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
+use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
+use super::layer_settings::LayerSettings;
 use super::metrics::class_count;
 use super::ranges::Ranges;
-use super::sensitivity::{Subject, each_piece, settings_of};
+use super::sensitivity::{Subject, each_piece};
 use super::slices::with_f32;
 use super::value::Value;
 use crate::jobs::CancelToken;
@@ -123,7 +124,7 @@ pub fn second_order(
     on_batch: &mut dyn FnMut(&SecondOrder),
 ) -> Result<SecondOrder, RunError> {
     let backward = Backward::new(executor)?;
-    let settings = settings_of(executor, plan, ranges, subject, widths, cancel)?;
+    let settings = LayerSettings::new(executor, plan, ranges, subject, widths, cancel)?;
     let study = Study {
         executor,
         backward,
@@ -160,7 +161,7 @@ struct Study<'a> {
     executor: &'a Executor,
     backward: Backward<'a>,
     float: PreparedPlan,
-    settings: Vec<Vec<PreparedLayer>>,
+    settings: LayerSettings,
     cancel: &'a CancelToken,
 }
 
@@ -175,6 +176,7 @@ impl Study<'_> {
         let (objective, seeds) = self.seeds(batch, &held)?;
         let mut cells: Vec<Vec<SecondOrderCell>> = self
             .settings
+            .rows()
             .iter()
             .map(|row| vec![SecondOrderCell::default(); row.len()])
             .collect();
@@ -186,7 +188,8 @@ impl Study<'_> {
             let mut fed = batch.fed.clone();
             fed.insert(layer.input, input.clone());
             let channels_first = !matches!(layer.op.as_str(), "Gemm" | "MatMul" | "Einsum");
-            for (setting, cell) in self.settings[id.index()].iter().zip(&mut cells[id.index()]) {
+            let settings = &self.settings.rows()[id.index()];
+            for (setting, cell) in settings.iter().zip(&mut cells[id.index()]) {
                 let changed = self.float.with_layer(id, setting.clone());
                 let options = RunOptions {
                     keep: Keep::Values(&[layer.output]),

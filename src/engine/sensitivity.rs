@@ -6,8 +6,9 @@ use super::activations::Activations;
 use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::evaluate::outputs_of;
-use super::executor::{Executor, Keep, PreparedLayer, PreparedPlan, RunOptions};
+use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
 use super::kernels::parallel::undivided;
+use super::layer_settings::LayerSettings;
 use super::metrics::{Classification, Comparison};
 use super::ranges::Ranges;
 use super::slices::compare_values;
@@ -154,60 +155,6 @@ pub fn sensitivity_bytes(
     held + weights * request.widths.len() as u64 * size_of::<f32>() as u64
 }
 
-/// Every layer ready to run at every width: one row a layer, one column a width.
-pub(super) fn settings_of(
-    executor: &Executor,
-    plan: &Plan,
-    ranges: Option<&Ranges>,
-    subject: Subject,
-    widths: &[NumberFormat],
-    cancel: &CancelToken,
-) -> Result<Vec<Vec<PreparedLayer>>, RunError> {
-    let mut layers = Vec::with_capacity(plan.layers().len());
-    for (index, choice) in (0u32..).zip(plan.layers()) {
-        cancel.check()?;
-        let row: Result<Vec<PreparedLayer>, RunError> = widths
-            .iter()
-            .map(|width| {
-                let changed = subject.applied_to(choice, *width);
-                executor.prepare_layer(LayerId(index), &changed, ranges)
-            })
-            .collect();
-        layers.push(row?);
-    }
-    Ok(layers)
-}
-
-/// Settings of every (layer, width) cell.
-struct Sweep {
-    layers: Vec<Vec<PreparedLayer>>,
-}
-
-impl Sweep {
-    fn prepare(
-        executor: &Executor,
-        plan: &Plan,
-        ranges: Option<&Ranges>,
-        subject: Subject,
-        widths: &[NumberFormat],
-        cancel: &CancelToken,
-    ) -> Result<Self, RunError> {
-        let layers = settings_of(executor, plan, ranges, subject, widths, cancel)?;
-        Ok(Self { layers })
-    }
-
-    /// All layers at one width.
-    fn column(&self, float: &PreparedPlan, width: usize) -> PreparedPlan {
-        let mut prepared = float.clone();
-        for (index, row) in (0u32..).zip(&self.layers) {
-            if let Some(layer) = row.get(width) {
-                prepared = prepared.with_layer(LayerId(index), layer.clone());
-            }
-        }
-        prepared
-    }
-}
-
 /// Measures every layer at every width on the whole network.
 ///
 /// Batch by batch, the float activations are held, and for each cell of [`Protocol::OnlyOne`] only
@@ -245,13 +192,14 @@ pub fn resume_sensitivity(
     cancel: &CancelToken,
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
+    let (subject, widths) = (known.request.subject, &known.request.widths);
+    let settings = LayerSettings::new(executor, plan, ranges, subject, widths, cancel)?;
     let all = |_| true;
-    sensitivity_part(
-        executor, plan, ranges, known, &all, batches, cancel, on_batch,
-    )
+    sensitivity_part(executor, &settings, known, &all, batches, cancel, on_batch)
 }
 
-/// As [`resume_sensitivity`], for the layers that are `studied`; the cells of the others stay as they are.
+/// As [`resume_sensitivity`], for the layers that are `studied` and with the weights and quantizers of
+/// `settings`; the cells of the others stay as they are.
 ///
 /// Every cell is the same bit for bit as that of a sweep over all layers.
 ///
@@ -259,8 +207,7 @@ pub fn resume_sensitivity(
 /// As [`sensitivity`].
 pub fn sensitivity_part(
     executor: &Executor,
-    plan: &Plan,
-    ranges: Option<&Ranges>,
+    settings: &LayerSettings,
     known: Sensitivity,
     studied: &(dyn Fn(LayerId) -> bool + Sync),
     batches: &Batches,
@@ -268,14 +215,6 @@ pub fn sensitivity_part(
     on_batch: &mut dyn FnMut(&Sensitivity),
 ) -> Result<Sensitivity, RunError> {
     let request = known.request.clone();
-    let sweep = Sweep::prepare(
-        executor,
-        plan,
-        ranges,
-        request.subject,
-        &request.widths,
-        cancel,
-    )?;
     let float = executor.prepare_float()?;
     let downstream: Vec<Vec<bool>> = (0..executor.layers().len() as u32)
         .map(|index| executor.downstream(LayerId(index)))
@@ -283,7 +222,7 @@ pub fn sensitivity_part(
     let study = Study {
         executor,
         request: &request,
-        sweep: &sweep,
+        settings,
         float: &float,
         downstream: &downstream,
         cancel,
@@ -387,7 +326,7 @@ pub(super) fn each_piece<R: Send>(
 struct Study<'a> {
     executor: &'a Executor,
     request: &'a SensitivityRequest,
-    sweep: &'a Sweep,
+    settings: &'a LayerSettings,
     float: &'a PreparedPlan,
     downstream: &'a [Vec<bool>],
     cancel: &'a CancelToken,
@@ -406,11 +345,11 @@ impl Study<'_> {
         let float_outputs = outputs_of(executor, &held, batch.len)?;
         let mut result = PieceResult {
             float: Classification::default(),
-            cells: vec![vec![SensitivityCell::default(); widths]; self.sweep.layers.len()],
+            cells: vec![vec![SensitivityCell::default(); widths]; self.settings.rows().len()],
         };
         let float = outcomes_of(&mut result.float, &float_outputs, &batch.labels)?;
         for width in 0..widths {
-            let all = self.sweep.column(self.float, width);
+            let all = self.settings.column(self.float, width);
             for (index, row) in result.cells.iter_mut().enumerate() {
                 if !wanted.cells[index][width] {
                     continue;
@@ -443,7 +382,7 @@ impl Study<'_> {
     ) -> Result<Activations, RunError> {
         match self.request.protocol {
             Protocol::OnlyOne => {
-                let setting = self.sweep.layers[id.index()][width].clone();
+                let setting = self.settings.rows()[id.index()][width].clone();
                 let changed = self.float.with_layer(id, setting);
                 let fed = upstream_of(held, &self.downstream[id.index()]);
                 rerun(self.executor, &changed, &fed, id, self.cancel)

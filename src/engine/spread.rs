@@ -155,7 +155,7 @@ impl Spread {
 }
 
 /// Signal and noise of each sample over all outputs whose first axis runs over samples.
-fn sums_by_sample(
+pub(super) fn sums_by_sample(
     [float, quantized]: [&[Tensor]; 2],
     len: usize,
 ) -> Result<Vec<ErrorSum>, RunError> {

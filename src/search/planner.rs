@@ -71,8 +71,8 @@ impl Planner<'_> {
         )
     }
 
-    /// A measured plan.
-    pub fn measured(&self, proposal: Proposal, score: Score) -> MeasuredPlan {
+    /// A measured plan; `harms` are those of the single samples.
+    pub fn measured(&self, proposal: Proposal, score: Score, harms: Vec<f32>) -> MeasuredPlan {
         let plan = self.space.plan(&proposal.widths);
         let cost = cost(self.layers, &plan, self.other_parameters);
         let weight_bits = Axis::WeightBits.of_plan(self.layers, &plan, self.other_parameters);
@@ -86,6 +86,7 @@ impl Planner<'_> {
             bops: cost.bops,
             predicted: proposal.predicted,
             score,
+            harms,
         }
     }
 

@@ -8,8 +8,8 @@ use super::shard::Shard;
 use super::state::{MeasuredPlan, SearchState};
 use super::sweep::{StoredSweep, studied};
 use crate::engine::{
-    ActivationCache, Batches, Executor, FloatReference, PreparedPlan, Protocol, Ranges, RunError,
-    Sensitivity, SensitivityRequest, Subject, evaluate_float, evaluate_plan_cached,
+    ActivationCache, Batches, Executor, FloatReference, LayerSettings, PreparedPlan, Protocol,
+    RunError, Sensitivity, SensitivityRequest, Subject, evaluate_float, evaluate_plan_cached,
     sensitivity_part,
 };
 use crate::jobs::CancelToken;
@@ -18,6 +18,9 @@ use crate::quant::NumberFormat;
 
 /// Makes the weights and quantizers of a plan; rounding and ranges are its business.
 pub type Prepare<'a> = dyn Fn(&Plan) -> Result<PreparedPlan, RunError> + 'a;
+
+/// Makes single weights or inputs ready at the widths that are scored.
+pub type Settings<'a> = dyn Fn(Subject, &[NumberFormat]) -> Result<LayerSettings, RunError> + 'a;
 
 /// When a search ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,8 +57,8 @@ pub struct SearchRun<'a> {
     pub executor: &'a Executor,
     /// The samples that score.
     pub batches: &'a Batches,
-    /// Ranges of the inputs, where any are quantized.
-    pub ranges: Option<&'a Ranges>,
+    /// Makes single weights and inputs ready to be scored.
+    pub settings: &'a Settings<'a>,
     /// Makes plans ready to run.
     pub prepare: &'a Prepare<'a>,
     /// What may be chosen, and what for.
@@ -157,10 +160,10 @@ impl SearchRun<'_> {
             StoredSweep::new(sweep, Shard::WHOLE, &fingerprint, &layers, seconds)
         };
         let mut failed = None;
+        let settings = (self.settings)(subject, &known.request.widths)?;
         let result = sensitivity_part(
             self.executor,
-            self.planner.space.base(),
-            self.ranges,
+            &settings,
             known,
             &studied(Shard::WHOLE),
             &self.batches.stopped_by(self.cancel),
@@ -220,7 +223,8 @@ impl SearchRun<'_> {
             &mut |_| {},
         )?;
         let score = Score::of(&evaluation.plan, &evaluation.comparison);
-        Ok(self.planner.measured(proposal, score))
+        let harms = evaluation.harms.iter().collect();
+        Ok(self.planner.measured(proposal, score, harms))
     }
 }
 

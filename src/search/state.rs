@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Axis, Goal};
 use super::effects::{Meaning, Model, Prediction};
 use super::error::SearchError;
+use super::judge::Judge;
 use super::score::Score;
 use super::shard::Shard;
 use super::space::Space;
@@ -61,6 +62,9 @@ pub struct MeasuredPlan {
     pub predicted: Prediction,
     /// What was measured on them.
     pub score: Score,
+    /// How far the outputs of each of them are from float; empty in files of older programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub harms: Vec<f32>,
 }
 
 impl MeasuredPlan {
@@ -211,46 +215,46 @@ impl SearchState {
         self.measured.iter().position(|plan| plan.widths == widths)
     }
 
-    /// The measured plans that no other one beats in both harm and amount, by rising amount.
+    /// The plans that are best within what they take themselves, by rising amount.
+    ///
+    /// A uniform plan is among them unless a plan that takes no more is better beyond chance.
     pub fn front(&self, axis: Axis) -> Vec<usize> {
-        let amount = |index: &usize| self.measured[*index].amount(axis);
-        let harm = |index: &usize| self.measured[*index].score.harm();
-        let mut order: Vec<usize> = (0..self.measured.len()).collect();
-        order.sort_by(|a, b| {
-            amount(a)
-                .total_cmp(&amount(b))
-                .then(harm(a).total_cmp(&harm(b)))
-        });
-        let mut least = f64::INFINITY;
-        order.retain(|index| {
-            let is_better = harm(index) < least;
-            least = least.min(harm(index));
-            is_better
-        });
-        order
+        let mut amounts: Vec<f64> = self.measured.iter().map(|plan| plan.amount(axis)).collect();
+        amounts.sort_by(f64::total_cmp);
+        amounts.dedup();
+        let judge = Judge::new(&self.measured);
+        let mut front: Vec<usize> = Vec::new();
+        for amount in amounts {
+            let best = judge.within(axis, amount);
+            front.extend(best.filter(|best| front.last() != Some(best)));
+        }
+        front
     }
 
     /// The measured plan that serves a goal best; `None` if none keeps it.
     ///
-    /// Within a limit that is the one with the least harm, the smaller of equals; for a goal of accuracy
-    /// the smallest that loses no more than allowed.
+    /// Within a limit that is the one with the least harm, the smaller of equals, but the best uniform plan
+    /// there where no other one is better beyond chance; for a goal of accuracy the smallest that loses
+    /// no more than allowed.
     pub fn best(&self, goal: &Goal) -> Option<usize> {
-        let plans = self.measured.iter().enumerate();
         let size = |plan: &MeasuredPlan| plan.size_bytes;
         let harm = |plan: &MeasuredPlan| plan.score.harm();
-        let found = match *goal {
-            Goal::Within { axis, limit } => plans
-                .filter(|(_, plan)| plan.amount(axis) <= limit)
-                .min_by(|(_, a), (_, b)| harm(a).total_cmp(&harm(b)).then(size(a).cmp(&size(b)))),
-            Goal::Drop(most) => plans
-                .filter(|(_, plan)| {
-                    // Shares of counts are rounded.
-                    let drop = plan.score.drop(&self.float);
-                    drop.is_some_and(|drop| drop <= most + 1e-9)
-                })
-                .min_by(|(_, a), (_, b)| size(a).cmp(&size(b)).then(harm(a).total_cmp(&harm(b)))),
-        };
-        found.map(|(index, _)| index)
+        match *goal {
+            Goal::Within { axis, limit } => Judge::new(&self.measured).within(axis, limit),
+            Goal::Drop(most) => {
+                let plans = self.measured.iter().enumerate();
+                let best = plans
+                    .filter(|(_, plan)| {
+                        // Shares of counts are rounded.
+                        let drop = plan.score.drop(&self.float);
+                        drop.is_some_and(|drop| drop <= most + 1e-9)
+                    })
+                    .min_by(|(_, a), (_, b)| {
+                        size(a).cmp(&size(b)).then(harm(a).total_cmp(&harm(b)))
+                    });
+                best.map(|(index, _)| index)
+            }
+        }
     }
 
     /// How far predictions were off; `None` before any plan was measured.
@@ -390,6 +394,7 @@ mod tests {
                 kl_sum: 100.0 * kl,
                 ..Score::default()
             },
+            harms: Vec::new(),
         }
     }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{PreparedPlan, Ranges, RunError, round_plan};
+use crate::engine::{
+    LayerSettings, PreparedPlan, Ranges, RunError, Subject, choose_calibrators, round_alone,
+    round_plan,
+};
 use crate::jobs::CancelToken;
-use crate::plan::{Fingerprint, LayerPlan, Plan};
+use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding, Widths};
 use crate::quant::NumberFormat;
 use crate::search::{
     End, Goal, Limits, Planner, Prepare, SearchError, SearchRun, SearchState, Shard, Space,
@@ -80,15 +83,20 @@ impl SearchSetup {
             .map_err(|error| SessionError::Missing(format!("cannot name the search: {error}")))?;
         let locks: Vec<u8> = base.layers().iter().map(|l| u8::from(l.locked)).collect();
         // Locked layers keep their widths; those of the others do not matter.
-        let schemes = base.with_widths(&space.uniform(crate::plan::Widths::FLOAT));
+        let schemes = base.with_widths(&space.uniform(Widths::FLOAT));
         let samples = format!(
             "{}|{}|{}",
             data.search.len(),
             data.search.batch_size(),
             request.seed
         );
+        let scored = if rounds_on_data(base) {
+            b"search with rounded layers".as_slice()
+        } else {
+            b"search".as_slice()
+        };
         let fingerprint = Fingerprint::of_parts([
-            b"search".as_slice(),
+            scored,
             model.identity().sha256.0.as_bytes(),
             data.fingerprint.0.as_bytes(),
             widths.as_bytes(),
@@ -111,6 +119,35 @@ impl SearchSetup {
         layers
             .flat_map(|layer| &layer.activations)
             .any(|format| *format != NumberFormat::F32)
+    }
+
+    /// What gives the schemes, with the calibrator that suits each input best; the widest that may be
+    /// chosen decides. `on_layer` is called with the number of layers done, of twice as many as there are.
+    ///
+    /// # Errors
+    /// As [`choose_calibrators`].
+    pub fn with_chosen_calibrators(
+        &self,
+        model: &OpenModel,
+        data: &OpenData,
+        ranges: &Ranges,
+        on_layer: &mut dyn FnMut(usize),
+    ) -> Result<Plan, SessionError> {
+        let widest = self.space.layers().iter().map(|layer| Widths {
+            weight: NumberFormat::F32,
+            activation: layer
+                .activations
+                .first()
+                .copied()
+                .unwrap_or(NumberFormat::F32),
+        });
+        let base = self.space.base();
+        let plan = base.with_widths(&widest.collect::<Vec<_>>());
+        let cancel = CancelToken::default();
+        let batches = &data.calibration;
+        let executor = &model.executor;
+        let chosen = choose_calibrators(executor, &plan, ranges, batches, &cancel, on_layer)?;
+        Ok(chosen.with_widths(&base.widths()))
     }
 
     /// Decides what is measured next.
@@ -163,6 +200,15 @@ impl SearchSetup {
     }
 }
 
+/// Whether weights are rounded on calibration data, at whatever width.
+fn rounds_on_data(base: &Plan) -> bool {
+    let rounds = |layer: &LayerPlan| {
+        let corrects = layer.corrections.bias || layer.corrections.refit;
+        layer.rounding != Rounding::Nearest || corrects
+    };
+    base.layers().iter().any(rounds)
+}
+
 /// Runs a search until one of its limits is reached.
 ///
 /// # Errors
@@ -178,10 +224,19 @@ pub fn run_search(
     state: &mut SearchState,
     news: &mut dyn FnMut(&SearchState, Stage) -> Result<(), SessionError>,
 ) -> Result<End, SessionError> {
+    let base = setup.space.base();
+    let settings = |subject: Subject, widths: &[NumberFormat]| {
+        let executor = &model.executor;
+        if subject == Subject::Weights && rounds_on_data(base) {
+            let calibration = &data.calibration;
+            return round_alone(executor, base, widths, calibration, cancel, &mut |_| {});
+        }
+        LayerSettings::new(executor, base, ranges, subject, widths, cancel)
+    };
     let run = SearchRun {
         executor: &model.executor,
         batches: &data.search,
-        ranges,
+        settings: &settings,
         prepare,
         planner: setup.planner(model),
         cache_bytes,

@@ -65,8 +65,8 @@ pub fn tune(
 ) -> Result<Tuned, SessionError> {
     let mut plan = plan;
     let asked = plan.layers().iter().any(|layer| layer.corrections.equalize);
-    let (executor, pairs) = equalized(&model.executor, &plan)?;
     let batches = &data.calibration;
+    let (executor, pairs) = equalized(&model.executor, &plan, Some(batches), cancel)?;
     let quantizes = |plan: &Plan| {
         let mut layers = plan.layers().iter();
         layers.any(|layer| layer.activation.format != NumberFormat::F32)

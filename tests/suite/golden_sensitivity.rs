@@ -7,12 +7,12 @@ use std::sync::OnceLock;
 use quantscope::data::Preprocess;
 use quantscope::engine::{
     Batches, Evaluation, Objective, Protocol, Ranges, SecondOrder, SecondOrderCell, Sensitivity,
-    SensitivityCell, SensitivityRequest, Subject, calibrate, evaluate_plan, local_errors,
+    SensitivityCell, SensitivityRequest, Spread, Subject, calibrate, evaluate_plan, local_errors,
     second_order, sensitivity,
 };
 use quantscope::jobs::CancelToken;
 use quantscope::plan::{Plan, Widths};
-use quantscope::quant::{NumberFormat, rank_correlation};
+use quantscope::quant::{Granularity, NumberFormat, rank_correlation};
 use quantscope::session::{DataRequest, OpenData, OpenModel};
 use serde_json::Value;
 
@@ -85,6 +85,16 @@ impl Fixture {
     }
 
     fn sweep_over(&self, protocol: Protocol, bits: &[&str], batches: &Batches) -> Sensitivity {
+        self.sweep_of(&self.plan("f32/f32"), protocol, bits, batches)
+    }
+
+    fn sweep_of(
+        &self,
+        plan: &Plan,
+        protocol: Protocol,
+        bits: &[&str],
+        batches: &Batches,
+    ) -> Sensitivity {
         let request = SensitivityRequest {
             protocol,
             subject: Subject::Weights,
@@ -92,7 +102,7 @@ impl Fixture {
         };
         sensitivity(
             &self.model.executor,
-            &self.plan("f32/f32"),
+            plan,
             None,
             &request,
             batches,
@@ -103,9 +113,13 @@ impl Fixture {
     }
 
     fn second_order(&self, bits: &[&str], samples: usize) -> SecondOrder {
+        self.second_order_of(&self.plan("f32/f32"), bits, samples)
+    }
+
+    fn second_order_of(&self, plan: &Plan, bits: &[&str], samples: usize) -> SecondOrder {
         second_order(
             &self.model.executor,
-            &self.plan("f32/f32"),
+            plan,
             None,
             Subject::Weights,
             &widths(bits),
@@ -223,6 +237,58 @@ fn the_second_order_score_orders_layers_as_sweeps_do() {
         (score.increase().unwrap(), measured)
     });
     assert!(found >= 0.8, "loss at 4 bits: {found}");
+}
+
+#[test]
+fn the_second_order_score_ranks_what_other_pictures_lose() {
+    let (Some(fixture), Some(pictures)) = (fixture(), shared("data/cifar10/test")) else {
+        return;
+    };
+    let request = DataRequest {
+        preprocess: Some(Preprocess::IMAGENET),
+        calibration: shared("data/cifar10/calib"),
+        ..DataRequest::new(pictures)
+    };
+    let others = OpenData::open(&fixture.model, request).unwrap().evaluation;
+    let half = others.first(others.len() / 2);
+    for granularity in [Granularity::PerTensor, Granularity::PerChannel] {
+        let mut plan = fixture.plan("f32/f32");
+        plan.set_weight_granularity(granularity);
+        let scores = fixture.second_order_of(&plan, &["4"], 256);
+        let whole = fixture.sweep_of(&plan, Protocol::OnlyOne, &["4"], &others);
+        let first = fixture.sweep_of(&plan, Protocol::OnlyOne, &["4"], &half);
+        let rows = || {
+            scores
+                .cells
+                .iter()
+                .zip(whole.cells.iter().zip(&first.cells))
+        };
+        let pairs = |pair: &dyn Fn(&SecondOrderCell, &Spread, &Spread) -> (f64, f64)| {
+            let each = rows().map(|(s, (w, f))| pair(&s[0], &w[0].spread, &f[0].spread));
+            rank_correlation(&each.collect::<Vec<_>>()).unwrap()
+        };
+        // Against what float itself says, in place of labels, the increase of the loss is the divergence.
+        let cells = scores.cells.iter().zip(&whole.cells);
+        let divergences: Vec<(f64, f64)> = cells
+            .map(|(score, cell)| {
+                let measured = cell[0].comparison.kl().unwrap();
+                (score[0].score().unwrap(), measured)
+            })
+            .collect();
+        let divergence = rank_correlation(&divergences).unwrap();
+        assert!(divergence >= 0.9, "{granularity}: {divergence}");
+        let loss = |spread: &Spread| spread.loss_increase().unwrap().value;
+        let found = [
+            pairs(&|score, whole, _| (score.increase().unwrap(), loss(whole))),
+            pairs(&|score, whole, _| (score.score().unwrap(), loss(whole))),
+            // Two halves of the pictures agree no better than this.
+            pairs(&|_, whole, first| {
+                let rest = whole.loss_sum - first.loss_sum;
+                (loss(first), rest / (whole.labelled - first.labelled) as f64)
+            }),
+        ];
+        println!("{granularity}: {found:?}");
+    }
 }
 
 /// What a score says of a cell, and what a sweep measured.

@@ -1,8 +1,12 @@
 //! Weights rounded on calibration data, measured on other data.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quantscope::engine::{RoundedPlan, evaluate_plan, round_plan};
+use quantscope::engine::{
+    LayerSettings, Protocol, RoundedPlan, Sensitivity, SensitivityRequest, Subject, evaluate_plan,
+    round_alone, round_plan, sensitivity_part,
+};
 use quantscope::jobs::CancelToken;
 use quantscope::plan::{Fingerprint, Plan, Rounding};
 use quantscope::quant::Calibrator;
@@ -68,6 +72,21 @@ fn every_method_brings_the_outputs_closer_than_the_one_before() {
         println!("{told}");
         assert!(gptq > nearest + 1.0 && refit > gptq + 1.0, "{told}");
         assert!(auto > refit - 1.0, "{told}");
+    }
+}
+
+#[test]
+fn equalized_inputs_of_4_bits_lose_less() {
+    for (name, gain_db) in [("signs-resnet.onnx", 0.1), ("signs-mobilenet.onnx", 2.0)] {
+        let (model, data) = open(name);
+        let plain = plan(&model, "8/4");
+        let mut equalized = plain.clone();
+        equalized.set_corrections("equalize".parse().unwrap());
+        let [plain, equalized] = [plain, equalized].map(|plan| sqnr_db(&model, &data, plan, false));
+        assert!(
+            equalized > plain + gain_db,
+            "{name}: {plain:.2} {equalized:.2}"
+        );
     }
 }
 
@@ -146,6 +165,119 @@ fn rounding_does_not_depend_on_the_number_of_threads() {
             one.bias.as_ref().map(Arc::clone),
             two.bias.as_ref().map(Arc::clone)
         );
+    }
+}
+
+#[test]
+fn single_layers_are_closer_to_float_rounded_than_nearest() {
+    for name in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        let (model, data) = open(name);
+        let (executor, cancel) = (&model.executor, CancelToken::default());
+        let mut auto = plan(&model, "f32/f32");
+        auto.set_rounding(Rounding::Auto);
+        let widths = ["3", "2"].map(|bits| bits.parse().unwrap());
+        let calibration = data.calibration.first(64);
+        let rounded =
+            round_alone(executor, &auto, &widths, &calibration, &cancel, &mut |_| {}).unwrap();
+        let nearest =
+            LayerSettings::new(executor, &auto, None, Subject::Weights, &widths, &cancel).unwrap();
+        let noise = |settings: &LayerSettings| -> Vec<f64> {
+            let request = SensitivityRequest {
+                protocol: Protocol::OnlyOne,
+                subject: Subject::Weights,
+                widths: widths.to_vec(),
+            };
+            let batches = data.evaluation.first(64);
+            let known = Sensitivity::new(request, model.layers().len(), batches.len());
+            let all = |_| true;
+            let swept = sensitivity_part(
+                executor,
+                settings,
+                known,
+                &all,
+                &batches,
+                &cancel,
+                &mut |_| {},
+            );
+            let cells = swept.unwrap().cells;
+            let outputs = cells.iter().flatten().map(|cell| cell.comparison.outputs);
+            outputs.map(|outputs| outputs.noise).collect()
+        };
+        let (nearest, rounded) = (noise(&nearest), noise(&rounded));
+        let better = nearest.iter().zip(&rounded).filter(|(n, r)| r < n).count();
+        assert!(
+            better * 10 >= nearest.len() * 9,
+            "{name}: {nearest:?} {rounded:?}"
+        );
+        let sum = |noise: &[f64]| noise.iter().sum::<f64>();
+        assert!(sum(&rounded) < 0.5 * sum(&nearest), "{name}");
+    }
+}
+
+/// Rows of the labelled pictures of ImageNet as a folder of their own.
+fn rows(folder: &Path, name: &str, rows: std::ops::Range<usize>) -> Option<PathBuf> {
+    let pictures = shared("data/imagenet500")?;
+    let labels = std::fs::read_to_string(pictures.join("labels.csv")).unwrap();
+    let mut lines = labels.lines();
+    let header = lines.next().unwrap();
+    let kept: Vec<&str> = lines.skip(rows.start).take(rows.len()).collect();
+    let part = folder.join(name);
+    std::fs::create_dir(&part).unwrap();
+    let text = format!("{header}\n{}\n", kept.join("\n"));
+    std::fs::write(part.join("labels.csv"), text).unwrap();
+    std::os::unix::fs::symlink(pictures.join("images"), part.join("images")).unwrap();
+    Some(part)
+}
+
+#[test]
+fn real_networks_keep_their_accuracy_with_what_auto_chooses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(resnet), Some(test), Some(calibration), Some(mobilenet)) = (
+        shared("data/models/resnet20-cifar10.onnx"),
+        shared("data/cifar10/test"),
+        shared("data/cifar10/calib"),
+        shared("data/models/mobilenetv1-025-imagenet.onnx"),
+    ) else {
+        return;
+    };
+    let (Some(first), Some(others)) = (
+        rows(folder.path(), "calibration", 0..100),
+        rows(folder.path(), "evaluation", 100..500),
+    ) else {
+        return;
+    };
+    for (model, data, calibration, widths, top1, sqnr_db) in [
+        (&resnet, &test, &calibration, ["4", "8"], "0.80", "20"),
+        (&resnet, &test, &calibration, ["3", "8"], "0.795", "15"),
+        (&resnet, &test, &calibration, ["2", "f32"], "0.75", "10"),
+        (&mobilenet, &others, &first, ["8", "8"], "0.50", "18"),
+        (&mobilenet, &others, &first, ["4", "8"], "0.41", "10"),
+        (&mobilenet, &others, &first, ["3", "8"], "0.25", "5"),
+    ] {
+        let text = |path: &'_ Path| path.to_str().unwrap().to_owned();
+        let arguments = [
+            "eval",
+            &text(model),
+            "--data",
+            &text(data),
+            "--calib",
+            &text(calibration),
+            "--calib-samples",
+            "500",
+            "--weights",
+            widths[0],
+            "--activations",
+            widths[1],
+            "--rounding",
+            "auto",
+            "--min-top1",
+            top1,
+            "--min-sqnr-db",
+            sqnr_db,
+            "--quiet",
+        ];
+        let (code, out, err) = quantscope(&arguments);
+        assert_eq!(code, Some(0), "{model:?} {widths:?}: {out}{err}");
     }
 }
 

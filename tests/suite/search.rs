@@ -231,6 +231,55 @@ fn check_document(document: &Value) {
 }
 
 #[test]
+fn plans_that_are_rounded_are_searched_by_layers_that_are_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-resnet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let arguments = on_signs("search", &model, &eval, &calib);
+    let search = |name: &str, more: &[&str]| -> Value {
+        let out = folder.path().join(name);
+        let rest = ["--bits", "8,4,2", "--budget", "size=W4A8", "--plans", "12"];
+        let out = ["--json", "--out", text(&out)];
+        serde_json::from_str(&run(&[&arguments[..], &rest, &out, more].concat())).unwrap()
+    };
+    let nearest = search("nearest.json", &[]);
+    let rounded = search(
+        "rounded.json",
+        &[
+            "--rounding",
+            "gptq",
+            "--correct",
+            "bias,refit",
+            "--calibrator",
+            "auto",
+        ],
+    );
+    check_document(&rounded);
+    let predicted = |document: &Value| {
+        let plans = document["evaluated"].as_array().unwrap();
+        let uniform = plans.iter().find(|plan| plan["name"] == "W2A8").unwrap();
+        uniform["predicted"]["harm"].as_f64().unwrap()
+    };
+    assert!(predicted(&rounded) < 0.5 * predicted(&nearest));
+    // Every uniform plan is compared with what the front has at its size, on other samples.
+    let compared = rounded["against_uniform"].as_array().unwrap();
+    assert_eq!(compared.len(), 3);
+    for one in compared {
+        let harm = &one["harm"];
+        let at = |field: &str| harm[field].as_f64().unwrap();
+        assert!(at("low") <= at("mean") && at("mean") <= at("high"), "{one}");
+        let is_itself = one["front"] == one["uniform"];
+        assert!(
+            !is_itself || at("mean") == 0.0 && at("high") == 0.0,
+            "{one}"
+        );
+    }
+}
+
+#[test]
 fn parts_of_a_search_are_merged_and_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (model, eval, calib) = (

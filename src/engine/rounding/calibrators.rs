@@ -21,7 +21,7 @@ const BATCH: usize = 16;
 /// Activations that together give less than this share of the noise keep their calibrator.
 const QUIET_SHARE: f64 = 0.05;
 /// What is tried.
-const CANDIDATES: [Calibrator; 7] = [
+const CANDIDATES: [Calibrator; 9] = [
     Calibrator::MinMax,
     Calibrator::MovingAverage,
     Calibrator::Mse,
@@ -29,6 +29,8 @@ const CANDIDATES: [Calibrator; 7] = [
     Calibrator::Percentile(99.999),
     Calibrator::Percentile(99.99),
     Calibrator::Percentile(99.9),
+    Calibrator::Percentile(99.5),
+    Calibrator::Percentile(99.0),
 ];
 
 /// Chooses the calibrator of every quantized activation whose range is not set by hand.

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::channel_ranges::channel_ranges;
+use crate::engine::batches::Batches;
 use crate::engine::error::RunError;
 use crate::engine::executor::Executor;
 use crate::engine::layer_weights::weight_values;
+use crate::jobs::CancelToken;
 use crate::model::{Graph, Layer, NodeId, Op, Unary, ValueId};
 use crate::plan::Plan;
+use crate::quant::{Granularity, NumberFormat};
 
 /// Rounds over all pairs; those of a chain settle within a few.
 const ROUNDS: usize = 12;
@@ -29,6 +33,41 @@ struct Scaling<'a> {
     layers: &'a [Layer],
     weights: BTreeMap<usize, Vec<f32>>,
     biases: BTreeMap<usize, Vec<f32>>,
+    /// The largest magnitudes of the input channels of layers whose input is quantized.
+    inputs: BTreeMap<usize, Vec<f32>>,
+}
+
+/// What the factors of a pair even out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// The output channels of the first weight and the input channels of the second.
+    Weights,
+    /// The channels of the input between the two, which share one grid, and the input channels of the
+    /// second weight, which has this granularity.
+    Input(Granularity),
+}
+
+impl Aim {
+    /// A first weight that has a scale for each channel bears any factor of it, so that the input may
+    /// have them.
+    fn of(plan: &Plan, pair: Pair, has_samples: bool) -> Self {
+        let is_integer = |format| matches!(format, NumberFormat::Int(_));
+        let choices = (
+            plan.layers().get(pair.first),
+            plan.layers().get(pair.second),
+        );
+        match choices {
+            (Some(first), Some(second))
+                if has_samples
+                    && is_integer(second.activation.format)
+                    && !(is_integer(first.weight.format)
+                        && first.weight.granularity == Granularity::PerTensor) =>
+            {
+                Self::Input(second.weight.granularity)
+            }
+            _ => Self::Weights,
+        }
+    }
 }
 
 /// Equalizes the layers that a plan says so of; gives the network back as it is where there is no pair,
@@ -38,16 +77,27 @@ struct Scaling<'a> {
 /// W₁[i] / s[i],  b₁[i] / s[i],  W₂[:, i] · s[i]   with  s[i] = √(max|W₁[i]| / max|W₂[:, i]|)
 /// ```
 /// Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section
-/// 4.1, repeated over all pairs until chains settle. The output of the network does not change beyond
-/// rounding, because what lies between the layers keeps positive factors: `Relu`, `LeakyRelu`, pools,
-/// `Flatten` of single pixels. A depthwise convolution is a layer of its own, second of one pair and first
-/// of the next.
+/// 4.1, repeated over all pairs until chains settle. Where the second layer's input `x` is quantized, the
+/// first weight has a scale for each channel, and there are `batches` of calibration samples, half of the
+/// spread of the channels of `x` is migrated instead:
+///
+/// ```text
+/// s[i] = √(max|x[i]| / max_o(|W₂[o, i]| / r[o]))   with  r[o] = max|W₂[o]|, or 1 for a per-tensor W₂
+/// ```
+/// Xiao et al. 2022, "`SmoothQuant`", equation 4 with α = ½, in which a channel of a depthwise `W₂` counts
+/// as 1. The half that is left keeps values of small channels, beyond what calibration saw, from being cut off.
+///
+/// The output of the network does not change beyond rounding, because what lies between the layers keeps
+/// positive factors: `Relu`, `LeakyRelu`, pools, `Flatten` of single pixels. A depthwise convolution is a
+/// layer of its own, second of one pair and first of the next.
 ///
 /// # Errors
-/// [`RunError`] if a weight cannot be read.
+/// [`RunError`] if a weight or a sample cannot be read, or when cancelled.
 pub fn equalized(
     executor: &Arc<Executor>,
     plan: &Plan,
+    batches: Option<&Batches>,
+    cancel: &CancelToken,
 ) -> Result<(Arc<Executor>, usize), RunError> {
     let (graph, layers) = (executor.graph(), executor.layers());
     let wants = |index: usize| {
@@ -61,19 +111,34 @@ pub fn equalized(
     if pairs.is_empty() {
         return Ok((Arc::clone(executor), 0));
     }
+    let aims: Vec<(Pair, Aim)> = pairs
+        .iter()
+        .map(|pair| (*pair, Aim::of(plan, *pair, batches.is_some())))
+        .collect();
     let mut scaling = Scaling {
         layers,
         weights: BTreeMap::new(),
         biases: BTreeMap::new(),
+        inputs: BTreeMap::new(),
     };
     for pair in &pairs {
         for index in [pair.first, pair.second] {
             scaling.read(graph, index)?;
         }
     }
-    for _ in 0..ROUNDS {
-        for pair in &pairs {
-            scaling.equalize(*pair);
+    let migrated = aims.iter().filter(|(_, aim)| *aim != Aim::Weights);
+    let readers: Vec<usize> = migrated.map(|(pair, _)| pair.second).collect();
+    if let (Some(batches), false) = (batches, readers.is_empty()) {
+        let values: Vec<ValueId> = readers.iter().map(|index| layers[*index].input).collect();
+        let ranges = channel_ranges(executor, &values, batches, cancel)?;
+        scaling.inputs = readers.into_iter().zip(ranges).collect();
+    }
+    for round in 0..ROUNDS {
+        for (pair, aim) in &aims {
+            // What is migrated by half is migrated once.
+            if round == 0 || *aim == Aim::Weights {
+                scaling.equalize(*pair, *aim);
+            }
         }
     }
     let graph = scaling.written(graph)?;
@@ -179,40 +244,80 @@ impl Scaling<'_> {
         Ok(())
     }
 
-    /// The largest magnitude of each channel, of outputs or of inputs.
-    fn ranges(&self, index: usize, of_outputs: bool, channels: usize) -> Vec<f32> {
+    /// The largest magnitude of each output channel.
+    fn output_ranges(&self, index: usize, channels: usize) -> Vec<f32> {
         let mut ranges = vec![0f32; channels];
-        let weights = self.weights.get(&index);
-        for_each_weight(&self.layers[index], |place, output, input| {
-            let channel = if of_outputs { output } else { input };
-            let weight = weights.and_then(|weights| weights.get(place));
-            if let (Some(range), Some(weight)) = (ranges.get_mut(channel), weight) {
+        self.for_each(index, |weight, output, _| {
+            if let Some(range) = ranges.get_mut(output) {
                 *range = range.max(weight.abs());
             }
         });
         ranges
     }
 
-    fn equalize(&mut self, pair: Pair) {
-        let channels = outputs(&self.layers[pair.first]).unwrap_or(0);
-        let first = self.ranges(pair.first, true, channels);
-        let second = self.ranges(pair.second, false, channels);
-        let factors: Vec<f32> = first
-            .iter()
-            .zip(&second)
-            .map(|(first, second)| match (first / second).sqrt() {
-                factor if factor.is_finite() && factor > 0.0 => {
-                    factor.clamp(1.0 / LARGEST, LARGEST)
-                }
-                _ => 1.0,
-            })
-            .collect();
+    /// The largest magnitude of each input channel; with scales for each output channel, as a part of
+    /// what those span.
+    fn input_ranges(&self, index: usize, channels: usize, granularity: Granularity) -> Vec<f32> {
+        let layer = &self.layers[index];
+        let full = match granularity {
+            Granularity::PerTensor => vec![1.0; outputs(layer).unwrap_or(0)],
+            _ => self.output_ranges(index, outputs(layer).unwrap_or(0)),
+        };
+        let mut ranges = vec![0f32; channels];
+        self.for_each(index, |weight, output, input| {
+            if let (Some(range), Some(full)) = (ranges.get_mut(input), full.get(output))
+                && *full > 0.0
+            {
+                *range = range.max(weight.abs() / full);
+            }
+        });
+        ranges
+    }
+
+    fn for_each(&self, index: usize, mut each: impl FnMut(f32, usize, usize)) {
+        let weights = self.weights.get(&index);
+        for_each_weight(&self.layers[index], |place, output, input| {
+            if let Some(weight) = weights.and_then(|weights| weights.get(place)) {
+                each(*weight, output, input);
+            }
+        });
+    }
+
+    fn equalize(&mut self, pair: Pair, aim: Aim) {
+        let factors = self.factors(pair, aim);
         let bias = self.biases.get_mut(&pair.first);
         for (bias, factor) in bias.into_iter().flatten().zip(&factors) {
             *bias /= factor;
         }
         self.scale(pair.first, |output, _| 1.0 / factors[output]);
         self.scale(pair.second, |_, input| factors[input]);
+    }
+
+    /// The factor of each channel; 1 where a channel has no range.
+    fn factors(&self, pair: Pair, aim: Aim) -> Vec<f32> {
+        let channels = outputs(&self.layers[pair.first]).unwrap_or(0);
+        let (above, below) = match aim {
+            Aim::Weights => (
+                self.output_ranges(pair.first, channels),
+                self.input_ranges(pair.second, channels, Granularity::PerTensor),
+            ),
+            Aim::Input(granularity) => {
+                let seen = self.inputs.get(&pair.second);
+                let mut seen = seen.cloned().unwrap_or_default();
+                seen.resize(channels, 0.0);
+                let below = self.input_ranges(pair.second, channels, granularity);
+                (seen, below)
+            }
+        };
+        let ratios = above.iter().zip(&below);
+        ratios
+            .map(|(above, below)| match (above / below).sqrt() {
+                factor if factor.is_finite() && factor > 0.0 => {
+                    factor.clamp(1.0 / LARGEST, LARGEST)
+                }
+                _ => 1.0,
+            })
+            .collect()
     }
 
     fn scale(&mut self, index: usize, factor: impl Fn(usize, usize) -> f32) {
@@ -337,7 +442,8 @@ mod tests {
     #[test]
     fn channels_get_the_same_range_and_the_network_stays() {
         let before = chain();
-        let (after, count) = equalized(&before, &plan(true)).unwrap();
+        let (after, count) =
+            equalized(&before, &plan(true), None, &CancelToken::default()).unwrap();
         assert_eq!(count, 2);
         let largest = outputs_of(&before)
             .iter()
@@ -352,18 +458,43 @@ mod tests {
             layers: after.layers(),
             weights: BTreeMap::new(),
             biases: BTreeMap::new(),
+            inputs: BTreeMap::new(),
         };
         for pair in found {
             scaling.read(after.graph(), pair.first).unwrap();
             scaling.read(after.graph(), pair.second).unwrap();
             let ranges = [
-                scaling.ranges(pair.first, true, 6),
-                scaling.ranges(pair.second, false, 6),
+                scaling.output_ranges(pair.first, 6),
+                scaling.input_ranges(pair.second, 6, Granularity::PerTensor),
             ];
             for (first, second) in ranges[0].iter().zip(&ranges[1]) {
                 assert!((first / second - 1.0).abs() < 0.02, "{ranges:?}");
             }
         }
+    }
+
+    #[test]
+    fn half_of_the_spread_of_an_input_moves_into_the_weights() {
+        let executor = chain();
+        let mut scaling = Scaling {
+            layers: executor.layers(),
+            weights: BTreeMap::new(),
+            biases: BTreeMap::new(),
+            inputs: [(1, vec![1.0, 4.0, 16.0, 64.0, 0.25, 0.0])].into(),
+        };
+        for index in 0..3 {
+            scaling.read(executor.graph(), index).unwrap();
+        }
+        let factors = |first: usize, second: usize, aim: Aim| {
+            let pair = Pair { first, second };
+            scaling.factors(pair, aim)
+        };
+        // A depthwise weight with a scale for each channel bears any factor; nothing is known of the last.
+        let found = factors(0, 1, Aim::Input(Granularity::PerChannel));
+        assert_eq!(found, [1.0, 2.0, 4.0, 8.0, 0.5, 1.0]);
+        // With one scale for all its channels, small ones leave room for larger factors.
+        let shared = factors(0, 1, Aim::Input(Granularity::PerTensor));
+        assert!(shared[..5].iter().zip(&found).all(|(a, b)| a >= b) && shared != found);
     }
 
     #[test]
@@ -374,7 +505,7 @@ mod tests {
             layer.corrections = "equalize".parse().unwrap();
         });
         for plan in [plan(false), one] {
-            let (after, count) = equalized(&before, &plan).unwrap();
+            let (after, count) = equalized(&before, &plan, None, &CancelToken::default()).unwrap();
             assert!(Arc::ptr_eq(&before, &after));
             assert_eq!(count, 0);
         }

@@ -1,6 +1,7 @@
 //! Weights rounded on calibration data, layer by layer, to the least error of each layer's output.
 
 mod calibrators;
+mod channel_ranges;
 mod choice;
 mod equalization;
 mod frontier;
@@ -12,13 +13,16 @@ use std::sync::Arc;
 use super::batches::Batches;
 use super::error::RunError;
 use super::executor::{Executor, PreparedLayer, PreparedPlan};
+use super::layer_settings::LayerSettings;
 use super::layer_weights::{LayerWeights, weight_values};
 use super::ranges::Ranges;
+use super::sensitivity::Subject;
 use crate::jobs::CancelToken;
 use crate::model::{Graph, Layer, LayerId, Op};
 use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding};
 use crate::quant::{
-    LevelChoice, QuantizedWeights, RoundedWeights, RoundingMethod, WindowSums, sqnr_db,
+    Calibrator, LevelChoice, NumberFormat, QuantizedWeights, RoundedWeights, RoundingMethod,
+    WindowSums, sqnr_db,
 };
 
 pub use self::calibrators::choose_calibrators;
@@ -124,7 +128,7 @@ fn placed(
 ) -> Result<PreparedPlan, RunError> {
     let mut float_weights = plan.clone();
     let all: Vec<LayerId> = ids(plan).map(|(id, _)| id).collect();
-    float_weights.set_weight_format(&all, crate::quant::NumberFormat::F32);
+    float_weights.set_weight_format(&all, NumberFormat::F32);
     executor.prepare(&float_weights, ranges)
 }
 
@@ -150,19 +154,7 @@ pub fn round_plan(
     cancel: &CancelToken,
     on_layer: &mut dyn FnMut(usize),
 ) -> Result<RoundedPlan, RunError> {
-    let samples = (STREAM_BYTES / bytes_per_sample(executor.graph()).max(1)).max(1);
-    let batches = batches.first(samples).in_batches_of(BATCH);
-    let streams = Streams::new(executor, &batches, placed(executor, plan, ranges)?, cancel)?;
-    if streams.samples() == 0 {
-        return Err(RunError::message(
-            "No calibration sample could be read; choose a folder with readable samples".to_owned(),
-        ));
-    }
-    let mut pass = Pass {
-        executor,
-        streams,
-        cancel,
-    };
+    let mut pass = Pass::new(executor, placed(executor, plan, ranges)?, batches, cancel)?;
     let mut layers = Vec::new();
     for (id, choice) in ids(plan).take(executor.layers().len()) {
         layers.push(pass.layer(id, choice, ranges)?);
@@ -175,13 +167,108 @@ pub fn round_plan(
     })
 }
 
+/// Rounds every weight at every width, with all other weights and all inputs in float.
+///
+/// One walk over the samples serves all widths of a layer. Where the plan says [`Rounding::Auto`],
+/// what that mostly chooses is taken: coordinate descent with searched ranges and corrected bias. There
+/// is nothing to refit, since no error comes from the layers before.
+///
+/// # Errors
+/// As [`round_plan`].
+pub fn round_alone(
+    executor: &Executor,
+    plan: &Plan,
+    widths: &[NumberFormat],
+    batches: &Batches,
+    cancel: &CancelToken,
+    on_layer: &mut dyn FnMut(usize),
+) -> Result<LayerSettings, RunError> {
+    let mut pass = Pass::new(executor, executor.prepare_float()?, batches, cancel)?;
+    let mut rows = Vec::new();
+    for (id, choice) in ids(plan).take(executor.layers().len()) {
+        rows.push(pass.alone(id, &settled(choice), widths)?);
+        on_layer(id.index() + 1);
+    }
+    Ok(LayerSettings::of_rows(rows))
+}
+
+/// A choice without anything that is tried out.
+fn settled(choice: &LayerPlan) -> LayerPlan {
+    let mut choice = choice.clone();
+    choice.corrections.refit = false;
+    if choice.rounding == Rounding::Auto {
+        choice.rounding = Rounding::Descent;
+        choice.corrections.bias = true;
+        if choice.weight.calibrator == Calibrator::MinMax {
+            choice.weight.calibrator = Calibrator::Mse;
+        }
+    }
+    choice
+}
+
 struct Pass<'a> {
     executor: &'a Executor,
     streams: Streams<'a>,
     cancel: &'a CancelToken,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// Before the first layer; `plan` is what the second stream runs.
+    fn new(
+        executor: &'a Executor,
+        plan: PreparedPlan,
+        batches: &Batches,
+        cancel: &'a CancelToken,
+    ) -> Result<Self, RunError> {
+        let samples = (STREAM_BYTES / bytes_per_sample(executor.graph()).max(1)).max(1);
+        let batches = batches.first(samples).in_batches_of(BATCH);
+        let streams = Streams::new(executor, &batches, plan, cancel)?;
+        if streams.samples() == 0 {
+            return Err(RunError::message(
+                "No calibration sample could be read; choose a folder with readable samples"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self {
+            executor,
+            streams,
+            cancel,
+        })
+    }
+
+    /// A layer at every width; the second stream stays as it is.
+    fn alone(
+        &mut self,
+        id: LayerId,
+        choice: &LayerPlan,
+        widths: &[NumberFormat],
+    ) -> Result<Vec<PreparedLayer>, RunError> {
+        self.cancel.check()?;
+        let at = |width: &NumberFormat| Subject::Weights.applied_to(choice, *width);
+        let evidence = if widths.iter().any(|width| at(width).rounds_on_data()) {
+            self.streams.advance(id)?;
+            self.evidence(id, choice)?
+        } else {
+            None
+        };
+        let activation = self.streams.plan.layers()[id.index()].activation;
+        let row = widths
+            .iter()
+            .map(|width| match (at(width), &evidence) {
+                (choice, Some(evidence)) if choice.rounds_on_data() => {
+                    let weights = self.round(id, &choice, evidence)?.packed;
+                    Ok(PreparedLayer {
+                        weights,
+                        activation,
+                    })
+                }
+                (choice, _) => self.executor.prepare_layer(id, &choice, None),
+            })
+            .collect();
+        self.streams.release(id);
+        row
+    }
+
     /// Rounds a layer and puts it into the second stream.
     fn layer(
         &mut self,

@@ -9,8 +9,8 @@ use super::args::ExportArguments;
 use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
 use super::number::{Decibel, bytes, percent};
 use super::output::{self, Progress};
-use crate::export::{LevelResult, Runtime, Verification, find_interpreter};
-use crate::plan::{FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
+use crate::export::{LevelResult, Runtime, Verification, find_interpreter, values_to_observe};
+use crate::plan::{FileFormat, FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
 use crate::session::{
     ExportRequest, Exported, OpenData, OpenModel, SessionError, check_free, export_plan,
     verify_export, write_atomically,
@@ -89,7 +89,13 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
     let verified_with = interpreter(arguments, profile)?;
     let data = open_data(arguments, &model, &fitted.plan)?;
     let ranges = match &data {
-        Some(data) => ranges_for(&fitted.plan, &model, data, arguments.output)?,
+        Some(data) => ranges_for(
+            &fitted.plan,
+            &model,
+            data,
+            &values_to_observe(model.graph(), profile),
+            arguments.output,
+        )?,
         None => None,
     };
     let request = ExportRequest {
@@ -182,11 +188,13 @@ fn interpreter(
         ));
     }
     let asked = arguments.python.as_deref();
-    let own = match profile.name {
-        "openvino" => Runtime::OpenVino,
+    let own = match (profile.file, profile.name) {
+        (FileFormat::Tflite, _) => Runtime::LiteRt,
+        (_, "openvino") => Runtime::OpenVino,
         _ => Runtime::OnnxRuntime,
     };
     match find_interpreter(asked, own) {
+        Err(error) if own == Runtime::LiteRt => Err(error.into()),
         Ok(python) => Ok(Some((python, own))),
         Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
             Ok(python) => Ok(Some((python, Runtime::OnnxRuntime))),
@@ -258,7 +266,7 @@ fn report(
             files: exported.files.clone(),
             size_bytes: Some(exported.size_bytes),
             constant_bytes: Some(exported.constant_bytes),
-            opset: Some(exported.opset),
+            opset: exported.opset,
             changes,
             notes: exported.notes.clone(),
             verification: verification.map(VerificationReport::from),
@@ -273,11 +281,12 @@ fn report(
     for file in &exported.files {
         output::line(&format!("{}", file.display()));
     }
+    let opset = exported.opset.map(|opset| format!("; opset {opset}"));
     output::line(&format!(
-        "size {}, of which constants {}; opset {}",
+        "size {}, of which constants {}{}",
         bytes(exported.size_bytes),
         bytes(exported.constant_bytes),
-        exported.opset
+        opset.unwrap_or_default()
     ));
     if let Some(verification) = verification {
         print_verification(verification);

@@ -33,7 +33,7 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     let base = arguments.base(&model)?;
     let setup = SearchSetup::new(&model, &data, &base, request_of(arguments, &model, &base))?;
     let ranges = if setup.needs_ranges() {
-        Some(calibrated(&model, &data, arguments.output)?)
+        Some(calibrated(&model, &data, &[], arguments.output)?)
     } else {
         None
     };

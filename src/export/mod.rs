@@ -1,20 +1,22 @@
 //! Plans as files that runtimes execute.
 //!
 //! [`fit`](crate::plan::fit) makes a plan fit a target; [`quantize_layers`] computes codes, grids and
-//! biases; [`onnx_model`] writes them. [`as_stored`] is the network as the file computes it, for
-//! comparing the two.
+//! biases; [`model_file`] writes them. [`StoredArithmetic`] is what the file computes beside the plan,
+//! for comparing the two.
 
 mod companions;
 mod error;
 mod import;
 mod insertion;
 mod liveness;
+mod model_file;
 mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
 mod protobuf;
 mod quantized;
 mod tensors;
+mod tflite;
 mod verify;
 
 use std::path::Path;
@@ -24,33 +26,48 @@ pub use companions::{
 };
 pub use error::ExportError;
 pub use import::{aimet_plan, is_aimet_encodings, stored_plan};
-pub use onnx_qdq::OnnxModel;
-pub use quantized::{IntegerBias, QuantizedLayer, as_stored, nudged, quantize_layers};
+pub use model_file::{ModelFile, StoredArithmetic};
+pub use quantized::{IntegerBias, QuantizedLayer, nudged, quantize_layers};
+pub use tflite::{Refusal, StoredConstant};
 pub use verify::{
-    Level, LevelResult, OutputDifference, Runtime, Verification, find_interpreter, verify,
+    Level, LevelResult, OutputDifference, Runtime, Verification, VerifiedFile, find_interpreter,
+    verify,
 };
 
-use crate::model::{Graph, Layer, ModelFormat, OnnxFile};
-use crate::plan::TargetProfile;
+use crate::engine::Ranges;
+use crate::model::{Graph, Layer, ModelFormat, OnnxFile, ValueId};
+use crate::plan::{FileFormat, QuantizedTensors, TargetProfile};
 
 /// Writes the network of the model file at `path` with the quantizers of every layer.
 ///
-/// `origin` is kept in the file's metadata.
+/// `ranges` are those of the values in [`values_to_observe`] too. `origin` is kept in the file.
 ///
 /// # Errors
 /// The model file is not what was opened any more, a layer that is not in it, an operator that cannot be
-/// written in a newer opset, a network that computes in half precision, or more than 2 GB.
-pub fn onnx_model(
+/// written for the target, a network that computes in half precision, or more than 2 GB.
+pub fn model_file(
     path: &Path,
     graph: &Graph,
     layers: &[Layer],
     quantized: &[QuantizedLayer],
+    ranges: Option<&Ranges>,
     profile: &TargetProfile,
     origin: &str,
-) -> Result<OnnxModel, ExportError> {
+) -> Result<ModelFile, ExportError> {
+    if profile.file == FileFormat::Tflite {
+        return tflite::tflite_file(graph, layers, quantized, ranges, profile, origin);
+    }
     let mut file = match graph.metadata().format {
         ModelFormat::Onnx => Some(OnnxFile::open(path, &graph.metadata().sha256)?),
         ModelFormat::SafeTensors | ModelFormat::Pth => None,
     };
     onnx_qdq::onnx_qdq(graph, layers, quantized, file.as_mut(), profile, origin)
+}
+
+/// Values whose ranges a target needs beside those of the layers' inputs.
+pub fn values_to_observe(graph: &Graph, profile: &TargetProfile) -> Vec<ValueId> {
+    match (profile.file, profile.tensors) {
+        (FileFormat::Tflite, QuantizedTensors::EveryEdge) => tflite::values_to_observe(graph),
+        _ => Vec::new(),
+    }
 }

@@ -7,11 +7,13 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::error::ExportError;
+use super::model_file::StoredArithmetic;
 use crate::data::{NpyArray, write_f32};
 use crate::engine::{
     Batches, Classification, Comparison, Executor, PreparedPlan, RunError, compare, run_batches,
 };
 use crate::jobs::CancelToken;
+use crate::plan::FileFormat;
 use crate::quant::ErrorSum;
 
 /// The script that runs a model outside of this program.
@@ -25,6 +27,8 @@ pub enum Runtime {
     OnnxRuntime,
     /// `openvino` on the CPU.
     OpenVino,
+    /// `ai-edge-litert` on the CPU.
+    LiteRt,
 }
 
 impl Runtime {
@@ -33,13 +37,30 @@ impl Runtime {
         match self {
             Self::OnnxRuntime => "onnxruntime",
             Self::OpenVino => "openvino",
+            Self::LiteRt => "ai_edge_litert",
+        }
+    }
+
+    /// What the package is called where it is installed from.
+    fn distribution(self) -> &'static str {
+        match self {
+            Self::LiteRt => "ai-edge-litert",
+            Self::OnnxRuntime | Self::OpenVino => self.package(),
+        }
+    }
+
+    /// Format of the files that it runs.
+    fn file(self) -> FileFormat {
+        match self {
+            Self::LiteRt => FileFormat::Tflite,
+            Self::OnnxRuntime | Self::OpenVino => FileFormat::Onnx,
         }
     }
 
     /// How a model is run: without and with graph optimisations, where that can be chosen.
     fn levels(self) -> &'static [Level] {
         match self {
-            Self::OnnxRuntime => &[Level::Plain, Level::Optimized],
+            Self::OnnxRuntime | Self::LiteRt => &[Level::Plain, Level::Optimized],
             Self::OpenVino => &[Level::Optimized],
         }
     }
@@ -47,7 +68,7 @@ impl Runtime {
     /// The first of them, which is nearest to what was simulated.
     fn first_level(self) -> Level {
         match self {
-            Self::OnnxRuntime => Level::Plain,
+            Self::OnnxRuntime | Self::LiteRt => Level::Plain,
             Self::OpenVino => Level::Optimized,
         }
     }
@@ -57,9 +78,9 @@ impl Runtime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it is in the file: quantize, dequantize, compute in float.
+    /// As it is in the file: quantize, dequantize, compute in float; for `LiteRT` the reference kernels.
     Plain,
-    /// With integer kernels, where the runtime has them.
+    /// With integer kernels, where the runtime has them; for `LiteRT` those that it takes by itself.
     Optimized,
 }
 
@@ -132,7 +153,7 @@ pub struct Verification {
 /// # Errors
 /// None has it; the message says how to get one.
 pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBuf, ExportError> {
-    let package = runtime.package();
+    let (package, distribution) = (runtime.package(), runtime.distribution());
     let has_runtime = |python: &Path| {
         let import = format!("import {package}, numpy");
         let output = Command::new(python).args(["-c", &import]).output();
@@ -143,7 +164,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
             Ok(python.to_owned())
         } else {
             Err(ExportError::Message(format!(
-                "{} cannot import {package} and numpy; run `{} -m pip install {package} numpy`, or give another interpreter with --python",
+                "{} cannot import {package} and numpy; run `{} -m pip install {distribution} numpy`, or give another interpreter with --python",
                 python.display(),
                 python.display()
             )))
@@ -166,7 +187,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
         .find(|python| has_runtime(python))
         .ok_or_else(|| {
             ExportError::Message(format!(
-                "no Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {package} numpy` and give it with --python venv/bin/python"
+                "no Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {distribution} numpy` and give it with --python venv/bin/python"
             ))
         })
 }
@@ -178,6 +199,8 @@ struct Job<'a> {
     input: &'a str,
     outputs: Vec<&'a str>,
     folder: &'a Path,
+    inputs_channels_last: bool,
+    outputs_channels_last: &'a [bool],
     runs: Vec<Run>,
 }
 
@@ -204,16 +227,25 @@ struct Simulated {
     len: usize,
 }
 
+/// An exported file to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedFile<'a> {
+    /// Where it is.
+    pub model: &'a Path,
+    /// The same with every weight scale moved a little (see [`nudged`](super::nudged)).
+    pub nudged: &'a [u8],
+    /// How it computes.
+    pub arithmetic: &'a StoredArithmetic,
+}
+
 /// Runs the exported file on evaluation samples, and compares it with the simulation.
 ///
-/// `nudged` is the model with every weight scale moved a little (see [`nudged`](super::nudged)).
 /// `executor` and `prepared` are the network as it is stored. `on_batch` is told how many samples were simulated.
 ///
 /// # Errors
 /// The interpreter or the runtime fails, with its last words; or a sample cannot be run here.
 pub fn verify(
-    model: &Path,
-    nudged: &[u8],
+    file: &VerifiedFile<'_>,
     executor: &Executor,
     prepared: &PreparedPlan,
     batches: &Batches,
@@ -223,9 +255,10 @@ pub fn verify(
     let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
     let folder = tempfile::tempdir().map_err(failed)?;
     let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
-    let moved = folder.path().join("nudged.onnx");
-    std::fs::write(&moved, nudged).map_err(failed)?;
-    let model = std::path::absolute(model).map_err(failed)?;
+    let moved = format!("nudged.{}", runtime.file().extension());
+    let moved = folder.path().join(moved);
+    std::fs::write(&moved, file.nudged).map_err(failed)?;
+    let model = std::path::absolute(file.model).map_err(failed)?;
     let run = |name, model: &PathBuf, level| Run {
         name,
         model: model.clone(),
@@ -248,6 +281,8 @@ pub fn verify(
         input: names(graph.inputs()).first().copied().unwrap_or_default(),
         outputs: names(graph.outputs()),
         folder: folder.path(),
+        inputs_channels_last: file.arithmetic.inputs_channels_last,
+        outputs_channels_last: &file.arithmetic.outputs_channels_last,
         runs,
     };
     let version = run_script(python, folder.path(), &job)?;

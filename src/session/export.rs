@@ -7,10 +7,10 @@ use super::error::SessionError;
 use super::files::write_atomically;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{Executor, Ranges};
+use crate::engine::{Executor, PreparedPlan, Ranges};
 use crate::export::{
-    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, nudged,
-    onnx_model, quantize_layers, verify,
+    QuantizedLayer, Runtime, StoredArithmetic, StoredNetwork, Verification, VerifiedFile,
+    companions, model_file, nudged, quantize_layers, verify,
 };
 use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
@@ -38,12 +38,14 @@ pub struct Exported {
     pub size_bytes: u64,
     /// Bytes of the constants in it.
     pub constant_bytes: u64,
-    /// Opset of the default domain.
-    pub opset: i64,
+    /// Opset of the default domain, for ONNX.
+    pub opset: Option<i64>,
     /// What differs from the original apart from the quantizers.
     pub notes: Vec<String>,
     /// Every layer as it was stored.
     pub layers: Vec<QuantizedLayer>,
+    /// How the file computes apart from what the plan says.
+    pub arithmetic: StoredArithmetic,
 }
 
 /// Refuses files that are there already.
@@ -77,7 +79,8 @@ pub fn export_plan(
         replace,
     } = *request;
     let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
-    let path = folder.join(format!("{stem}-{}.onnx", profile.name));
+    let extension = profile.file.extension();
+    let path = folder.join(format!("{stem}-{}.{extension}", profile.name));
     let plan_path = folder.join(format!("{stem}-{}.plan.json", profile.name));
     let plan = &fitted.plan;
     let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
@@ -97,18 +100,14 @@ pub fn export_plan(
     let mut files = vec![path.clone(), plan_path.clone()];
     files.extend(beside.iter().map(|(path, _)| path.clone()));
     check_free(&files, replace)?;
-    let origin = format!(
-        "target {}, plan {}",
-        profile.name,
-        plan.fingerprint().short()
-    );
-    let written = onnx_model(
+    let written = model_file(
         &model.path,
         model.graph(),
         model.layers(),
         &layers,
+        ranges,
         profile,
-        &origin,
+        &origin(plan, profile),
     )?;
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
@@ -129,14 +128,16 @@ pub fn export_plan(
         opset: written.opset,
         notes: written.notes,
         layers,
+        arithmetic: written.arithmetic,
     })
 }
 
 /// A model as a target stores it, to be evaluated in place of the original.
 #[derive(Debug)]
 pub struct StoredModel {
-    /// Runs the network with the target's biases.
+    /// Runs the network with the target's biases and constants.
     pub executor: Executor,
+    arithmetic: StoredArithmetic,
     /// Bytes of the file that an export would write.
     pub size_bytes: u64,
 }
@@ -155,12 +156,37 @@ impl StoredModel {
         let (graph, layers) = (model.graph(), model.layers());
         let quantized = quantize_layers(graph, layers, plan, ranges, profile)?;
         let origin = origin(plan, profile);
-        let written = onnx_model(&model.path, graph, layers, &quantized, profile, &origin)?;
+        let path = &model.path;
+        let written = model_file(path, graph, layers, &quantized, ranges, profile, &origin)?;
         Ok(Self {
-            executor: Executor::new(Arc::new(as_stored(graph, layers, &quantized)?)),
+            executor: stored_executor(model, &quantized, &written.arithmetic)?,
             size_bytes: written.bytes.len() as u64,
+            arithmetic: written.arithmetic,
         })
     }
+
+    /// The plan as the target computes it.
+    ///
+    /// # Errors
+    /// As [`Executor::prepare`].
+    pub fn prepare(
+        &self,
+        plan: &Plan,
+        ranges: Option<&Ranges>,
+    ) -> Result<PreparedPlan, SessionError> {
+        let prepared = self.executor.prepare(plan, ranges)?;
+        Ok(prepared.with_edges(self.executor.layers(), self.arithmetic.edges.clone()))
+    }
+}
+
+/// Runs the network with what a target stores.
+fn stored_executor(
+    model: &OpenModel,
+    quantized: &[QuantizedLayer],
+    arithmetic: &StoredArithmetic,
+) -> Result<Executor, SessionError> {
+    let graph = arithmetic.graph(model.graph(), model.layers(), quantized)?;
+    Ok(Executor::new(Arc::new(graph)))
 }
 
 /// What the file says of where it comes from.
@@ -185,20 +211,25 @@ pub fn verify_export(
     interpreter: (&Path, Runtime),
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, SessionError> {
-    let stored = as_stored(model.graph(), model.layers(), &exported.layers)?;
-    let executor = Executor::new(Arc::new(stored));
+    let executor = stored_executor(model, &exported.layers, &exported.arithmetic)?;
+    let edges = exported.arithmetic.edges.clone();
     let prepared = executor.prepare(&fitted.plan, ranges)?;
-    let moved = onnx_model(
+    let prepared = prepared.with_edges(executor.layers(), edges);
+    let moved = model_file(
         &model.path,
         model.graph(),
         model.layers(),
         &nudged(&exported.layers),
+        ranges,
         profile,
         "a copy to compare with",
     )?;
     Ok(verify(
-        &exported.model,
-        &moved.bytes,
+        &VerifiedFile {
+            model: &exported.model,
+            nudged: &moved.bytes,
+            arithmetic: &exported.arithmetic,
+        },
         &executor,
         &prepared,
         &data.evaluation,

@@ -13,6 +13,7 @@ mod bench_command;
 mod cancelling;
 mod common;
 mod export;
+mod export_tflite;
 mod figures;
 mod first_minutes;
 mod frame;

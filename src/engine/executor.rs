@@ -501,6 +501,7 @@ impl Executor {
         let input = self
             .value(held, layer.input)
             .ok_or_else(|| RunError::layer(layer, "its input was not computed".to_owned()))?;
+        let input = prepared.edges.read_by(layer.node, input)?;
         let bias = layer.bias.is_none().then(|| node.input(2)).flatten();
         let bias = bias.and_then(|id| self.value(held, id));
         let bias = bias.map(|bias| bias.plain()).transpose()?;

@@ -32,7 +32,7 @@ mod weight_changes;
 pub use activation_cache::ActivationCache;
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
-pub use edges::EdgeGrids;
+pub use edges::{EdgeGrids, EdgePass, EdgeRounding};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
 pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,

@@ -17,6 +17,7 @@ mod protobuf;
 mod quantized;
 mod tensors;
 mod tflite;
+mod tflite_recipe;
 mod verify;
 
 use std::path::Path;

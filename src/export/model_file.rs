@@ -6,7 +6,7 @@ use super::error::ExportError;
 use super::quantized::{QuantizedLayer, as_stored};
 use super::tflite::StoredConstant;
 use crate::engine::{EdgeGrids, RunError};
-use crate::model::{Graph, GraphError, Layer};
+use crate::model::{Graph, GraphError, Layer, NodeId, Op, Unary};
 
 /// A model file in memory, and what should be known of it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct StoredArithmetic {
     pub edges: EdgeGrids,
     /// Constant operands on grids of their own.
     pub constants: Vec<StoredConstant>,
+    /// Slopes below zero of `LeakyRelu` nodes, as their kernels have them.
+    pub slopes: Vec<(NodeId, f32)>,
     /// Whether images are fed with their channels last.
     pub inputs_channels_last: bool,
     /// Which outputs have their channels last; none for files in the layout of the graph.
@@ -48,11 +50,16 @@ impl StoredArithmetic {
         quantized: &[QuantizedLayer],
     ) -> Result<Graph, ExportError> {
         let stored = as_stored(graph, layers, quantized)?;
-        if self.constants.is_empty() {
+        if self.constants.is_empty() && self.slopes.is_empty() {
             return Ok(stored);
         }
         let metadata = stored.metadata().clone();
         let mut builder = stored.into_builder();
+        for (node, alpha) in &self.slopes {
+            if let Some(node) = builder.nodes.get_mut(node.index()) {
+                node.op = Op::Unary(Unary::LeakyRelu { alpha: *alpha });
+            }
+        }
         for constant in &self.constants {
             let slot = |builder: &crate::model::GraphBuilder| {
                 let node = builder.nodes.get(constant.node.index())?;

@@ -260,8 +260,8 @@ const TFLITE: TargetProfile = TargetProfile {
             source: LITERT_DOC,
         },
         Claim {
-            text: "Weights of at most 4 bits beside int8 inputs are stored in int4 where the kernel takes that (Conv, Gemm, MatMul), all others in int8; the narrower grid is kept by the codes",
-            source: "kernels/conv.cc, depthwise_conv.cc and fully_connected.cc of LiteRT, and a run of ai-edge-litert 2.3.0",
+            text: "Weights of at most 4 bits beside int8 inputs are stored in int4 where the kernel takes that (Conv without groups, Gemm, MatMul), all others in int8; the narrower grid is kept by the codes",
+            source: "single operators run in ai-edge-litert 2.3.0, which registers int4 weights for CONV_2D and FULLY_CONNECTED",
         },
         Claim {
             text: "The bias is int32 with scale s_x · s_w and zero point 0, int64 beside int16 inputs",
@@ -276,7 +276,7 @@ const TFLITE_DYNAMIC: TargetProfile = TargetProfile {
     description: "8-bit weights; activations are float in the file and quantized by the runtime",
     file: FileFormat::Tflite,
     rules: &[OpRules {
-        ops: &["Conv", "ConvTranspose", "Gemm", "MatMul"],
+        ops: &["Conv", "Gemm", "MatMul"],
         activation_widths: &[],
         weight_widths: &[],
         weight_only_widths: NARROW,

@@ -9,8 +9,8 @@ use super::open_data::OpenData;
 use super::open_model::OpenModel;
 use crate::engine::{Executor, PreparedPlan, Ranges};
 use crate::export::{
-    QuantizedLayer, Runtime, StoredArithmetic, StoredNetwork, Verification, VerifiedFile,
-    companions, model_file, nudged, quantize_layers, verify,
+    ExportError, QuantizedLayer, Runtime, StoredArithmetic, StoredNetwork, Verification,
+    VerifiedFile, companions, model_file, nudged, quantize_layers, verify,
 };
 use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
@@ -64,6 +64,9 @@ pub fn check_free(files: &[PathBuf], replace: bool) -> Result<(), SessionError> 
 
 /// Writes the model with its quantizers, and the plan beside it.
 ///
+/// Where the target has no operators for some nodes, the files beside the model are written all the
+/// same: they tell the target's own tools what the plan is.
+///
 /// # Errors
 /// A file is there already, the network cannot be written for the target, or the folder cannot be
 /// written to; then no file is left half-written.
@@ -108,18 +111,25 @@ pub fn export_plan(
         ranges,
         profile,
         &origin(plan, profile),
-    )?;
+    );
+    let written = match written {
+        Err(error @ ExportError::Unsupported(_)) => Err(error),
+        other => Ok(other?),
+    };
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
     std::fs::create_dir_all(folder).map_err(|source| SessionError::Write {
         path: folder.to_owned(),
         source,
     })?;
-    write_atomically(&path, &written.bytes)?;
+    if let Ok(written) = &written {
+        write_atomically(&path, &written.bytes)?;
+    }
     write_atomically(&plan_path, plan_file.to_json()?.as_bytes())?;
     for (path, text) in &beside {
         write_atomically(path, text.as_bytes())?;
     }
+    let written = written.map_err(|error| refused(&error, &beside))?;
     Ok(Exported {
         model: path,
         files,
@@ -130,6 +140,19 @@ pub fn export_plan(
         layers,
         arithmetic: written.arithmetic,
     })
+}
+
+/// What is said of a model that is not written, and of what lies there in its place.
+fn refused(error: &ExportError, beside: &[(PathBuf, String)]) -> SessionError {
+    let scripts: Vec<String> = beside
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "py"))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    SessionError::Missing(format!(
+        "{error}\nNo model was written; {} converts the original with a maintained converter and quantizes it as the plan says",
+        scripts.join(", ")
+    ))
 }
 
 /// A model as a target stores it, to be evaluated in place of the original.

@@ -11,7 +11,7 @@ use super::data_flow::{data_inputs, live_nodes};
 use super::fusion::Fusion;
 use super::grid::StoredGrid;
 use super::role::{Role, is_whole_window, role};
-use crate::engine::{EdgeGrids, Ranges};
+use crate::engine::Ranges;
 use crate::export::error::ExportError;
 use crate::export::quantized::QuantizedLayer;
 use crate::model::{Graph, Layer, Node, NodeId, Op, Shapes, ValueId};
@@ -37,22 +37,10 @@ impl Edges {
         self.written.get(&id).copied().or_else(|| self.read(id))
     }
 
-    /// The grids as the engine simulates them.
-    ///
-    /// # Errors
-    /// None for grids that came from the program.
-    pub(super) fn simulated(&self) -> Result<EdgeGrids, ExportError> {
-        let mut grids = EdgeGrids::default();
-        let failed = |error: crate::quant::QuantError| ExportError::Message(error.to_string());
-        for (id, read) in &self.read {
-            let mut passed = Vec::new();
-            if let Some(written) = self.written.get(id) {
-                passed.push(written.simulated().map_err(failed)?);
-            }
-            passed.push(read.simulated().map_err(failed)?);
-            grids.insert(*id, passed);
-        }
-        Ok(grids)
+    /// Values with the grid that is written, where it is another one, and the grid that is read.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ValueId, Option<StoredGrid>, StoredGrid)> {
+        let read = self.read.iter();
+        read.map(|(id, read)| (*id, self.written.get(id).copied(), *read))
     }
 }
 

@@ -154,6 +154,11 @@ pub(super) fn unary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Low
     let layout = lowering.layout(input);
     let grid = lowering.operand_grid(input, output);
     let x = lowering.read(input, layout, grid)?;
+    if let (Op::Unary(Unary::LeakyRelu { alpha }), Some(from), Some(to)) =
+        (&node.op, grid, lowering.written(output))
+    {
+        lowering.kernels.leaky((id, output), *alpha, (from, to));
+    }
     let call = Call {
         builtin,
         version: by_kind(kind, versions),

@@ -49,6 +49,8 @@ pub(super) enum Options {
     },
     FullyConnected {
         fused: Fused,
+        /// Whether float inputs are quantized over their own range, not around zero.
+        asymmetric: bool,
     },
     TransposeConv {
         window: Window,

@@ -7,6 +7,7 @@ use super::edges::Edges;
 use super::file::{Operator, Options, Tensor, TfliteFile};
 use super::fusion::Fusion;
 use super::grid::StoredGrid;
+use super::kernels::KernelArithmetic;
 use super::layout::{CHANNELS_FIRST, CHANNELS_LAST, Layout};
 use super::role::has_kernel;
 use super::schema::{Builtin, ElementKind, Fused};
@@ -88,6 +89,7 @@ pub(super) struct Lowering<'a> {
     /// The same values in other layouts and grids.
     views: Vec<(ValueId, Placed)>,
     pub constants: Vec<StoredConstant>,
+    pub kernels: KernelArithmetic,
     pub refusals: Vec<Refusal>,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Lowering<'a> {
             placed: BTreeMap::new(),
             views: Vec::new(),
             constants: Vec::new(),
+            kernels: KernelArithmetic::default(),
             refusals: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ mod elements;
 mod file;
 mod fusion;
 mod grid;
+mod kernels;
 mod layout;
 mod lowering;
 mod movement;
@@ -30,7 +31,7 @@ pub use lowering::{Refusal, StoredConstant};
 use super::error::ExportError;
 use super::model_file::{ModelFile, StoredArithmetic};
 use super::quantized::QuantizedLayer;
-use crate::engine::Ranges;
+use crate::engine::{EdgeGrids, Ranges};
 use crate::model::{Graph, Layer, ValueId, infer_shapes};
 use crate::plan::{QuantizedTensors, TargetProfile};
 use crate::quant::NumberFormat;
@@ -81,12 +82,12 @@ pub(super) fn tflite_file(
         opset: None,
         notes: notes(graph, layers, quantized, &lowering),
         arithmetic: StoredArithmetic {
-            edges: chosen
-                .as_ref()
-                .map(edges::Edges::simulated)
-                .transpose()?
-                .unwrap_or_default(),
+            edges: match &chosen {
+                Some(edges) => kernels::simulated(edges, &lowering.kernels)?,
+                None => hybrid(layers, quantized),
+            },
             constants: lowering.constants,
+            slopes: lowering.kernels.slopes,
             inputs_channels_last: true,
             outputs_channels_last: channels_last
                 .into_iter()
@@ -94,6 +95,17 @@ pub(super) fn tflite_file(
                 .collect(),
         },
     })
+}
+
+/// Layers with integer weights beside float inputs quantize these while they run.
+fn hybrid(layers: &[Layer], quantized: &[QuantizedLayer]) -> EdgeGrids {
+    let mut edges = EdgeGrids::default();
+    for (layer, one) in layers.iter().zip(quantized) {
+        if let (Some(_), NumberFormat::Int(_)) = (&one.weight, one.weight_spec.format) {
+            edges.quantize_each_sample(layer.node);
+        }
+    }
+    edges
 }
 
 /// Finds the nodes that cannot be written whatever their grids, before anything is asked of ranges.

@@ -53,7 +53,10 @@ pub(super) fn fully_connected(lowering: &mut Lowering<'_>, id: NodeId, node: &No
         builtin: Builtin::FullyConnected,
         version: version(lowering.kind(output), w.kind),
         inputs: vec![x, w.tensor, b],
-        options: Options::FullyConnected { fused },
+        options: Options::FullyConnected {
+            fused,
+            asymmetric: grid.is_none() && w.kind != ElementKind::F32,
+        },
     };
     lowering.emit(call, output, Layout::AsInGraph);
     Ok(())

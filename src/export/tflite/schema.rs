@@ -129,7 +129,6 @@ pub(super) enum Builtin {
     Concatenation = 2,
     Conv2d = 3,
     DepthwiseConv2d = 4,
-    Dequantize = 6,
     FullyConnected = 9,
     Logistic = 14,
     MaxPool2d = 17,

@@ -3,7 +3,7 @@
 use super::file::{Options, Window};
 use super::grid::StoredGrid;
 use super::layout::Layout;
-use super::lowering::{Call, Form, Lowered, Lowering, by_kind};
+use super::lowering::{Call, Form, Lowered, Lowering, StoredConstant, by_kind};
 use super::padding::{AxisWindow, Border, borders, implicit};
 use super::schema::{Builtin, ElementKind, Fused, WindowPadding};
 use super::weights::{StoredWeight, WeightForm, bias, float_constant, packed, stored_bias, weight};
@@ -126,10 +126,15 @@ pub(super) fn conv(
             vec![0, 2, 3, 1]
         },
         channel_axis: if depthwise { 3 } else { 0 },
-        takes_4_bits: conv.groups == 1 || depthwise,
+        takes_4_bits: conv.groups == 1,
     };
     let w = weight(lowering, layer, one, &form, grid)?;
     let b = bias(lowering, layer, one, (grid, &w), outputs)?;
+    if let (ElementKind::I4, Some(from), Some(to)) = (w.kind, grid, lowering.written(output)) {
+        let step = f64::from(from.scale) / f64::from(to.scale);
+        let factors: Vec<f64> = w.scales.iter().map(|s| f64::from(*s) * step).collect();
+        lowering.kernels.round_twice(output, &factors);
+    }
     let window = Window {
         padding: x.padding,
         strides,
@@ -180,7 +185,6 @@ fn depthwise_version(input: ElementKind, weight: ElementKind, dilations: [usize;
         (ElementKind::F32, ElementKind::F32) if dilations == [1, 1] => 1,
         (ElementKind::F32, ElementKind::F32) => 2,
         (ElementKind::F32, _) => 6,
-        (_, ElementKind::I4) => 7,
         (ElementKind::I16, _) => 5,
         _ => 3,
     }
@@ -320,6 +324,15 @@ pub(super) fn normalization(
         }
         Some(grid) => exact_factors(lowering, &name, &factors, &offsets, grid),
     };
+    if let Some(grid) = grid {
+        note_stored(
+            lowering,
+            (id, epsilon),
+            &factors,
+            &offsets,
+            (grid, &w.scales),
+        );
+    }
     let bias_name = lowering.graph.value(lowering.input(node, 2)?).name.clone();
     let b = stored_bias(lowering, &bias_name, &offsets, (grid, &w.scales), channels)?;
     let call = Call {
@@ -338,6 +351,38 @@ pub(super) fn normalization(
     };
     lowering.emit(call, output, Layout::ChannelsLast);
     Ok(())
+}
+
+/// Notes the normalisation that the file computes: `a` and `b` in steps of the scales.
+fn note_stored(
+    lowering: &mut Lowering<'_>,
+    (id, epsilon): (NodeId, f32),
+    factors: &[f64],
+    offsets: &[f32],
+    (input, scales): (StoredGrid, &[f32]),
+) {
+    let rounded = |value: f64, step: f64| (value / step).round_ties_even() * step;
+    let steps = scales.iter().map(|scale| f64::from(*scale));
+    let stored = factors.iter().zip(steps.clone());
+    let factors: Vec<f32> = stored.map(|(a, step)| rounded(*a, step) as f32).collect();
+    let stored = offsets.iter().zip(steps);
+    let offsets: Vec<f32> = stored
+        .map(|(b, step)| rounded(f64::from(*b), step * f64::from(input.scale)) as f32)
+        .collect();
+    let count = factors.len();
+    let parameters = [
+        factors,
+        offsets,
+        vec![0.0; count],
+        vec![1.0 - epsilon; count],
+    ];
+    for (index, values) in (1..).zip(parameters) {
+        lowering.constants.push(StoredConstant {
+            node: id,
+            input: index,
+            values,
+        });
+    }
 }
 
 fn exact_factors(

@@ -208,9 +208,13 @@ impl Writer {
                 fields.extend([(3, length(width)), (4, length(height))]);
                 (5, self.table(&fields))
             }
-            Options::FullyConnected { fused } => {
+            Options::FullyConnected { fused, asymmetric } => {
                 // The rank of the input is kept (`keep_num_dims`).
-                let fields = [(0, Field::Byte(*fused as i8)), (2, Field::Bool(true))];
+                let fields = [
+                    (0, Field::Byte(*fused as i8)),
+                    (2, Field::Bool(true)),
+                    (3, Field::Bool(*asymmetric)),
+                ];
                 (8, self.table(&fields))
             }
             Options::TransposeConv { window, fused } => {
@@ -389,7 +393,6 @@ fn empty_options(builtin: Builtin) -> u8 {
     match builtin {
         Builtin::Pad => 22,
         Builtin::Transpose => 26,
-        Builtin::Dequantize => 38,
         Builtin::PadV2 => 43,
         Builtin::Quantize => 89,
         Builtin::HardSwish => 91,

@@ -376,7 +376,7 @@ mod tests {
                 [(9, 3), (9, 3)],
                 Some((false, true)),
             ),
-            (AlignCorners, RoundPreferFloor, [(4, 7), (4, 7)], None),
+            (AlignCorners, RoundPreferFloor, [(4, 7), (4, 7)], Some((false, false))),
             (Asymmetric, Ceil, twice, None),
         ] {
             let found = nearest_mode(&resize(coordinates, rounding), axes);

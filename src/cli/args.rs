@@ -64,6 +64,8 @@ pub enum Command {
     Run(RunArguments),
     /// Write a plan for a target
     Export(ExportArguments),
+    /// Write what was measured of a plan as one HTML page
+    Report(ReportArguments),
     /// Images per second of float, plan and sensitivity
     Bench(BenchArguments),
 }
@@ -572,6 +574,36 @@ pub struct ExportArguments {
     pub data: Option<PathBuf>,
     #[command(flatten)]
     pub data_options: DataOptions,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// The model
+    pub model: PathBuf,
+    /// Evaluation data; absent: only what the plan itself says
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub data_options: DataOptions,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    /// Measure what a target makes of the plan: generic, onnxruntime, openvino, tensorrt, tflite, tflite-dynamic, pytorch
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Measure every layer at these weight widths too, separated by commas
+    #[arg(long, value_name = "B,B,…", value_delimiter = ',', requires = "data")]
+    pub sensitivity: Vec<NumberFormat>,
+    /// File for the page
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file if it is there already
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub compute: ComputeOptions,
     #[command(flatten)]

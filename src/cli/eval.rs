@@ -187,7 +187,7 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
 }
 
 /// What a target makes of the plan; values that only the target quantizes are observed for it.
-fn stored_model(
+pub(super) fn stored_model(
     model: &OpenModel,
     tuned: &Tuned,
     data: &OpenData,

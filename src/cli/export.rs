@@ -190,12 +190,13 @@ fn interpreter(
     let asked = arguments.python.as_deref();
     let own = match (profile.file, profile.name) {
         (FileFormat::Tflite, _) => Runtime::LiteRt,
+        (FileFormat::SafeTensors, _) => Runtime::Torch,
         (_, "openvino") => Runtime::OpenVino,
         _ => Runtime::OnnxRuntime,
     };
     match find_interpreter(asked, own) {
-        Err(error) if own == Runtime::LiteRt => Err(error.into()),
         Ok(python) => Ok(Some((python, own))),
+        Err(error) if own.file() != FileFormat::Onnx => Err(error.into()),
         Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
             Ok(python) => Ok(Some((python, Runtime::OnnxRuntime))),
             Err(_neither) => Err(error.into()),
@@ -281,12 +282,12 @@ fn report(
     for file in &exported.files {
         output::line(&format!("{}", file.display()));
     }
-    let opset = exported.opset.map(|opset| format!("; opset {opset}"));
+    let opset = exported.opset;
     output::line(&format!(
         "size {}, of which constants {}{}",
         bytes(exported.size_bytes),
         bytes(exported.constant_bytes),
-        opset.unwrap_or_default()
+        opset.map_or_else(String::new, |opset| format!("; opset {opset}"))
     ));
     if let Some(verification) = verification {
         print_verification(verification);

@@ -10,6 +10,7 @@ mod merge;
 mod number;
 mod output;
 mod random_inputs;
+mod report;
 mod run;
 mod sample;
 mod scores;
@@ -56,6 +57,7 @@ pub fn run_command(command: Command) -> Exit {
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     finish(result)

@@ -14,7 +14,9 @@ mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
 mod protobuf;
+mod pytorch;
 mod quantized;
+mod report;
 mod tensors;
 mod tflite;
 mod tflite_recipe;
@@ -29,6 +31,7 @@ pub use error::ExportError;
 pub use import::{aimet_plan, is_aimet_encodings, stored_plan};
 pub use model_file::{ModelFile, StoredArithmetic};
 pub use quantized::{IntegerBias, QuantizedLayer, nudged, quantize_layers};
+pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
 pub use tflite::{Refusal, StoredConstant};
 pub use verify::{
     Level, LevelResult, OutputDifference, Runtime, Verification, VerifiedFile, find_interpreter,
@@ -45,7 +48,7 @@ use crate::plan::{FileFormat, QuantizedTensors, TargetProfile};
 ///
 /// # Errors
 /// The model file is not what was opened any more, a layer that is not in it, an operator that cannot be
-/// written for the target, a network that computes in half precision, or more than 2 GB.
+/// written for the target or that PyTorch has no counterpart of, a network that computes in half precision, or more than 2 GB.
 pub fn model_file(
     path: &Path,
     graph: &Graph,
@@ -55,8 +58,22 @@ pub fn model_file(
     profile: &TargetProfile,
     origin: &str,
 ) -> Result<ModelFile, ExportError> {
-    if profile.file == FileFormat::Tflite {
-        return tflite::tflite_file(graph, layers, quantized, ranges, profile, origin);
+    match profile.file {
+        FileFormat::Onnx => {}
+        FileFormat::Tflite => {
+            return tflite::tflite_file(graph, layers, quantized, ranges, profile, origin);
+        }
+        FileFormat::SafeTensors => {
+            let written = pytorch::pytorch_model(graph, layers, quantized, origin)?;
+            return Ok(ModelFile {
+                bytes: written.weights.into(),
+                constant_bytes: written.constant_bytes,
+                opset: None,
+                notes: Vec::new(),
+                beside: written.scripts,
+                arithmetic: StoredArithmetic::default(),
+            });
+        }
     }
     let mut file = match graph.metadata().format {
         ModelFormat::Onnx => Some(OnnxFile::open(path, &graph.metadata().sha256)?),

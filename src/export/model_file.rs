@@ -2,6 +2,7 @@
 
 use prost::bytes::Bytes;
 
+use super::companions::Companion;
 use super::error::ExportError;
 use super::quantized::{QuantizedLayer, as_stored};
 use super::tflite::StoredConstant;
@@ -19,6 +20,8 @@ pub struct ModelFile {
     pub opset: Option<i64>,
     /// What differs from the original apart from the quantizers, a sentence each.
     pub notes: Vec<String>,
+    /// Files that belong to it whatever else is written.
+    pub beside: Vec<Companion>,
     /// How the file computes apart from what the plan says.
     pub arithmetic: StoredArithmetic,
 }

@@ -225,6 +225,7 @@ impl<'a> Writer<'a> {
             constant_bytes,
             opset: Some(opset),
             notes: std::mem::take(&mut self.notes),
+            beside: Vec::new(),
             arithmetic: StoredArithmetic::default(),
         }
     }

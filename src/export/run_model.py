@@ -1,8 +1,8 @@
-"""Runs an ONNX or TFLite file on inputs in .npy files and writes every output as .npy.
+"""Runs a model file on inputs in .npy files and writes every output as .npy.
 
 Called by `quantscope export --verify` with a JSON file:
-{"runtime": "onnxruntime" | "openvino" | "litert", "inputs": [file…], "input", "outputs": [name…],
- "folder", "inputs_channels_last", "outputs_channels_last": [bool…],
+{"runtime": "onnxruntime" | "openvino" | "litert" | "torch", "inputs": [file…], "input",
+ "outputs": [name…], "folder", "script", "inputs_channels_last", "outputs_channels_last": [bool…],
  "runs": [{"name", "model", "optimize"}…]}
 Writes NAME-BATCH-OUTPUT.npy for each run and prints one line of JSON.
 """
@@ -92,11 +92,34 @@ def litert_runner(job, work):
     return run
 
 
+def torch_runner(job, work):
+    import importlib.util
+
+    import torch
+
+    spec = importlib.util.spec_from_file_location("exported", job["script"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.load(work["model"])
+
+    def run(array):
+        with torch.no_grad():
+            outputs = network(torch.from_numpy(array))
+        outputs = [outputs] if torch.is_tensor(outputs) else outputs
+        return [output.numpy() for output in outputs]
+
+    return run
+
+
 def version(runtime):
     if runtime == "litert":
         from importlib import metadata
 
         return metadata.version("ai-edge-litert")
+    if runtime == "torch":
+        import torch
+
+        return torch.__version__
     if runtime == "openvino":
         import openvino
 
@@ -109,12 +132,8 @@ def version(runtime):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
-    makers = {
-        "onnxruntime": onnxruntime_runner,
-        "openvino": openvino_runner,
-        "litert": litert_runner,
-    }
-    make = makers[job["runtime"]]
+    runners = {"openvino": openvino_runner, "torch": torch_runner, "litert": litert_runner}
+    make = runners.get(job["runtime"], onnxruntime_runner)
     for work in job["runs"]:
         run = make(job, work)
         for batch, path in enumerate(job["inputs"]):

@@ -20,6 +20,10 @@ use crate::quant::ErrorSum;
 const SCRIPT: &str = include_str!("run_model.py");
 
 /// A runtime that is reached through a Python interpreter.
+#[expect(
+    clippy::enum_variant_names,
+    reason = "one of them is called so by its makers"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
@@ -29,6 +33,8 @@ pub enum Runtime {
     OpenVino,
     /// `ai-edge-litert` on the CPU.
     LiteRt,
+    /// The script that was exported, run by `torch` on the CPU.
+    Torch,
 }
 
 impl Runtime {
@@ -38,6 +44,7 @@ impl Runtime {
             Self::OnnxRuntime => "onnxruntime",
             Self::OpenVino => "openvino",
             Self::LiteRt => "ai_edge_litert",
+            Self::Torch => "torch",
         }
     }
 
@@ -45,14 +52,15 @@ impl Runtime {
     fn distribution(self) -> &'static str {
         match self {
             Self::LiteRt => "ai-edge-litert",
-            Self::OnnxRuntime | Self::OpenVino => self.package(),
+            Self::OnnxRuntime | Self::OpenVino | Self::Torch => self.package(),
         }
     }
 
     /// Format of the files that it runs.
-    fn file(self) -> FileFormat {
+    pub fn file(self) -> FileFormat {
         match self {
             Self::LiteRt => FileFormat::Tflite,
+            Self::Torch => FileFormat::SafeTensors,
             Self::OnnxRuntime | Self::OpenVino => FileFormat::Onnx,
         }
     }
@@ -62,13 +70,14 @@ impl Runtime {
         match self {
             Self::OnnxRuntime | Self::LiteRt => &[Level::Plain, Level::Optimized],
             Self::OpenVino => &[Level::Optimized],
+            Self::Torch => &[Level::Plain],
         }
     }
 
     /// The first of them, which is nearest to what was simulated.
     fn first_level(self) -> Level {
         match self {
-            Self::OnnxRuntime | Self::LiteRt => Level::Plain,
+            Self::OnnxRuntime | Self::LiteRt | Self::Torch => Level::Plain,
             Self::OpenVino => Level::Optimized,
         }
     }
@@ -199,6 +208,8 @@ struct Job<'a> {
     input: &'a str,
     outputs: Vec<&'a str>,
     folder: &'a Path,
+    /// The script beside the model that `torch` runs; others read the model themselves.
+    script: PathBuf,
     inputs_channels_last: bool,
     outputs_channels_last: &'a [bool],
     runs: Vec<Run>,
@@ -209,6 +220,11 @@ struct Run {
     name: &'static str,
     model: PathBuf,
     optimize: bool,
+}
+
+/// What the file is called that differs by one step in every scale.
+fn nudged_file(model: &Path) -> PathBuf {
+    Path::new(NUDGED).with_extension(model.extension().unwrap_or_default())
 }
 
 /// Name of the run of the nudged model.
@@ -255,8 +271,7 @@ pub fn verify(
     let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
     let folder = tempfile::tempdir().map_err(failed)?;
     let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
-    let moved = format!("nudged.{}", runtime.file().extension());
-    let moved = folder.path().join(moved);
+    let moved = folder.path().join(nudged_file(file.model));
     std::fs::write(&moved, file.nudged).map_err(failed)?;
     let model = std::path::absolute(file.model).map_err(failed)?;
     let run = |name, model: &PathBuf, level| Run {
@@ -281,6 +296,7 @@ pub fn verify(
         input: names(graph.inputs()).first().copied().unwrap_or_default(),
         outputs: names(graph.outputs()),
         folder: folder.path(),
+        script: model.with_extension("py"),
         inputs_channels_last: file.arithmetic.inputs_channels_last,
         outputs_channels_last: &file.arithmetic.outputs_channels_last,
         runs,

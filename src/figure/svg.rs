@@ -9,6 +9,11 @@ use super::paper::Rgb;
 impl Figure {
     /// The figure as an SVG document, 760 points wide.
     pub fn to_svg(&self) -> String {
+        self.to_inline_svg("")
+    }
+
+    /// As [`Self::to_svg`], with ids that begin with `prefix`, so that several may stand in one page.
+    pub fn to_inline_svg(&self, prefix: &str) -> String {
         let drawing = Drawing::new(self);
         let mut svg = String::new();
         let (width, height) = (number(WIDTH), number(drawing.height));
@@ -19,7 +24,7 @@ impl Figure {
                 escaped(&self.title)
             ),
         );
-        let mut clips = 0;
+        let mut clips = Clips { prefix, count: 0 };
         for piece in &drawing.pieces {
             write_piece(&mut svg, piece, &mut clips);
         }
@@ -28,12 +33,18 @@ impl Figure {
     }
 }
 
+/// Areas that drawings are cut to, by number.
+struct Clips<'a> {
+    prefix: &'a str,
+    count: usize,
+}
+
 /// Writing to a string cannot fail.
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).ok();
 }
 
-fn write_piece(svg: &mut String, piece: &Piece, clips: &mut usize) {
+fn write_piece(svg: &mut String, piece: &Piece, clips: &mut Clips<'_>) {
     match piece {
         Piece::Rect {
             rect,
@@ -97,11 +108,12 @@ fn write_piece(svg: &mut String, piece: &Piece, clips: &mut usize) {
         } => write_mark(svg, *at, *marker, *fill, *radius),
         Piece::Text { .. } => write_text(svg, piece),
         Piece::Clip(rect) => {
-            *clips += 1;
+            clips.count += 1;
+            let id = format!("{}area{}", escaped(clips.prefix), clips.count);
             put(
                 svg,
                 format_args!(
-                    "<clipPath id=\"area{clips}\"><rect {}/></clipPath>\n<g clip-path=\"url(#area{clips})\">\n",
+                    "<clipPath id=\"{id}\"><rect {}/></clipPath>\n<g clip-path=\"url(#{id})\">\n",
                     place(*rect)
                 ),
             );

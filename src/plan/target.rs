@@ -100,6 +100,8 @@ pub enum FileFormat {
     Onnx,
     /// A TFLite flatbuffer.
     Tflite,
+    /// Packed weights, with a script that computes with them.
+    SafeTensors,
 }
 
 impl FileFormat {
@@ -108,6 +110,7 @@ impl FileFormat {
         match self {
             Self::Onnx => "onnx",
             Self::Tflite => "tflite",
+            Self::SafeTensors => "safetensors",
         }
     }
 }
@@ -530,7 +533,7 @@ mod tests {
             ("tflite", "9/8", "8/8"),
             ("tflite-dynamic", "4/8", "4/f32"),
             ("tflite-dynamic", "8/8", "8/f32"),
-            ("pytorch", "4/4", "8/8"),
+            ("pytorch", "3/16", "3/16"),
         ] {
             let fitted = fitted(target, asked);
             let widths = fitted.plan.layers()[0].widths().to_string();

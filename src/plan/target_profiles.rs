@@ -309,31 +309,22 @@ const TFLITE_DYNAMIC: TargetProfile = TargetProfile {
 const PYTORCH: TargetProfile = TargetProfile {
     name: "pytorch",
     label: "PyTorch",
-    description: "PT2E with the x86 quantizer for 8 bits, torchao for weights alone",
-    file: FileFormat::Onnx,
-    rules: &[
-        OpRules {
-            ops: &["Gemm", "MatMul"],
-            weight_only_widths: &[4, 8],
-            weight: TensorRules {
-                floats: &[F32, F16, BF16],
-                schemes: &[Symmetric],
-                granularities: &[PerChannel, PerTensor, PerGroup],
-                wide_is_symmetric: false,
-            },
-            ..PYTORCH_CONV
-        },
-        PYTORCH_CONV,
-    ],
-    own_grid_per_reader: false,
+    description: "Packed weights and a script that rebuilds the network and computes it as it is computed here; settings for PyTorch's own quantizers beside it",
+    file: FileFormat::SafeTensors,
+    rules: &[ONNX],
+    own_grid_per_reader: true,
     bias: BiasStorage::Float,
     tensors: QuantizedTensors::LayerInputs,
     activation_codes: ActivationCodes::Unsigned,
     packs_4_bits: true,
-    fused_after_layer: &["Relu", "Clip", "Add"],
+    fused_after_layer: &[],
     claims: &[
         Claim {
-            text: "The x86 quantizer has uint8 activations with one grid and int8 weights with one scale per output channel",
+            text: "Codes of every width are packed bit by bit; convolutions add up products of codes, and other layers compute in float with what the codes stand for",
+            source: "the script that is exported",
+        },
+        Claim {
+            text: "The x86 quantizer has kernels for uint8 activations with one grid and int8 weights with one scale per output channel",
             source: PT2E_DOC,
         },
         Claim {
@@ -341,24 +332,4 @@ const PYTORCH: TargetProfile = TargetProfile {
             source: TORCHAO_DOC,
         },
     ],
-};
-
-const PYTORCH_CONV: OpRules = OpRules {
-    ops: &[],
-    activation_widths: &[8],
-    weight_widths: &[8],
-    weight_only_widths: &[],
-    float_weight_beside_integers: false,
-    weight: TensorRules {
-        floats: &[F32, F16, BF16],
-        schemes: &[Symmetric],
-        granularities: &[PerChannel, PerTensor],
-        wide_is_symmetric: false,
-    },
-    activation: TensorRules {
-        floats: &[F32, F16, BF16],
-        schemes: &[Asymmetric, Symmetric],
-        granularities: &[PerTensor],
-        wide_is_symmetric: false,
-    },
 };

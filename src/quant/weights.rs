@@ -95,16 +95,22 @@ impl QuantizedWeights {
     ///
     /// `None` beyond the last weight and for the floating-point formats.
     pub fn grid_at(&self, index: usize) -> Option<&Grid> {
-        if index >= self.dequantized.len() {
+        self.grids.get(self.grid_index_at(index)?)
+    }
+
+    /// The index in [`grids`](Self::grids) of the grid of the weight at a position in memory order.
+    ///
+    /// `None` beyond the last weight and for the floating-point formats.
+    pub fn grid_index_at(&self, index: usize) -> Option<usize> {
+        if index >= self.dequantized.len() || self.grids.is_empty() {
             return None;
         }
         if self.grids.len() == 1 {
-            return self.grids.first();
+            return Some(0);
         }
         let (channel, place) = self.layout.position(index);
         let groups = self.layout.channel_len().div_ceil(self.group_len.max(1));
-        self.grids
-            .get(channel * groups + place / self.group_len.max(1))
+        Some(channel * groups + place / self.group_len.max(1))
     }
 
     /// The integer codes in memory order; empty for the floating-point formats.

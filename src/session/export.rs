@@ -82,9 +82,9 @@ pub fn export_plan(
         replace,
     } = *request;
     let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = profile.file.extension();
-    let path = folder.join(format!("{stem}-{}.{extension}", profile.name));
-    let plan_path = folder.join(format!("{stem}-{}.plan.json", profile.name));
+    let named = |suffix: &str| folder.join(format!("{stem}-{}{suffix}", profile.name));
+    let path = named(&format!(".{}", profile.file.extension()));
+    let plan_path = named(".plan.json");
     let plan = &fitted.plan;
     let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
     let network = StoredNetwork {
@@ -93,16 +93,6 @@ pub fn export_plan(
         plan,
         quantized: &layers,
     };
-    let beside: Vec<(PathBuf, String)> = companions(profile.name, &network)
-        .into_iter()
-        .map(|one| {
-            let name = format!("{stem}-{}{}", profile.name, one.suffix);
-            (folder.join(name), one.text)
-        })
-        .collect();
-    let mut files = vec![path.clone(), plan_path.clone()];
-    files.extend(beside.iter().map(|(path, _)| path.clone()));
-    check_free(&files, replace)?;
     let written = model_file(
         &model.path,
         model.graph(),
@@ -112,24 +102,37 @@ pub fn export_plan(
         profile,
         &origin(plan, profile),
     );
-    let written = match written {
-        Err(error @ ExportError::Unsupported(_)) => Err(error),
-        other => Ok(other?),
+    let (written, refusal) = match written {
+        Err(error @ ExportError::Unsupported(_)) => (None, Some(error)),
+        other => (Some(other?), None),
     };
+    let more = written.iter().flat_map(|written| written.beside.clone());
+    let beside: Vec<(PathBuf, String)> = companions(profile.name, &network)
+        .into_iter()
+        .chain(more)
+        .map(|one| (named(one.suffix), one.text))
+        .collect();
+    let mut files = vec![path.clone(), plan_path.clone()];
+    files.extend(beside.iter().map(|(path, _)| path.clone()));
+    check_free(&files, replace)?;
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
     std::fs::create_dir_all(folder).map_err(|source| SessionError::Write {
         path: folder.to_owned(),
         source,
     })?;
-    if let Ok(written) = &written {
+    if let Some(written) = &written {
         write_atomically(&path, &written.bytes)?;
     }
     write_atomically(&plan_path, plan_file.to_json()?.as_bytes())?;
     for (path, text) in &beside {
         write_atomically(path, text.as_bytes())?;
     }
-    let written = written.map_err(|error| refused(&error, &beside))?;
+    let written = match (written, refusal) {
+        (Some(written), _) => written,
+        (None, Some(error)) => return Err(refused(&error, &beside)),
+        (None, None) => return Err(SessionError::Missing("no model was written".to_owned())),
+    };
     Ok(Exported {
         model: path,
         files,

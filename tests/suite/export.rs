@@ -30,12 +30,12 @@ fn python() -> Option<&'static Path> {
 }
 
 /// A model with its data.
-struct Subject {
-    model: PathBuf,
+pub(crate) struct Subject {
+    pub(crate) model: PathBuf,
     options: Vec<String>,
 }
 
-fn bundled(model: &str) -> Subject {
+pub(crate) fn bundled(model: &str) -> Subject {
     let data = |part: &str| sample("signs").join(part).display().to_string();
     let options = ["--data", &data("eval"), "--calib", &data("calib")];
     Subject {
@@ -45,7 +45,7 @@ fn bundled(model: &str) -> Subject {
 }
 
 /// A real model, if it is there, with options in which `@` stands for the folder of the data.
-fn real(model: &str, options: &str) -> Option<Subject> {
+pub(crate) fn real(model: &str, options: &str) -> Option<Subject> {
     let folder = shared("data")?;
     let at = format!("{}/", folder.display());
     Some(Subject {
@@ -60,7 +60,7 @@ fn real(model: &str, options: &str) -> Option<Subject> {
 impl Subject {
     /// Exports to a folder and gives the report.
     #[track_caller]
-    fn export(&self, target: &str, folder: &Path, more: &[&str]) -> Value {
+    pub(crate) fn export(&self, target: &str, folder: &Path, more: &[&str]) -> Value {
         let model = self.model.display().to_string();
         let folder = folder.display().to_string();
         let mut arguments = vec!["export", &model, "--target", target, "--out", &folder];
@@ -73,7 +73,7 @@ impl Subject {
     }
 }
 
-fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(if *value == "inf" {
         f64::INFINITY
     } else {
@@ -135,9 +135,9 @@ fn check(subject: &Subject, target: &str, plan: &[&str]) {
     println!("{name}: {}", report["verification"]);
 }
 
-const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
-const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
-const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];
+pub(crate) const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
+pub(crate) const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
+pub(crate) const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];
 
 #[test]
 fn bundled_models_run_in_onnx_runtime_as_they_are_simulated() {

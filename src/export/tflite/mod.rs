@@ -81,6 +81,7 @@ pub(super) fn tflite_file(
         constant_bytes: lowering.file.constant_bytes(),
         opset: None,
         notes: notes(graph, layers, quantized, &lowering),
+        beside: Vec::new(),
         arithmetic: StoredArithmetic {
             edges: match &chosen {
                 Some(edges) => kernels::simulated(edges, &lowering.kernels)?,

@@ -376,7 +376,12 @@ mod tests {
                 [(9, 3), (9, 3)],
                 Some((false, true)),
             ),
-            (AlignCorners, RoundPreferFloor, [(4, 7), (4, 7)], Some((false, false))),
+            (
+                AlignCorners,
+                RoundPreferFloor,
+                [(4, 7), (4, 7)],
+                Some((false, false)),
+            ),
             (Asymmetric, Ceil, twice, None),
         ] {
             let found = nearest_mode(&resize(coordinates, rounding), axes);

@@ -14,6 +14,7 @@ mod gram;
 mod gram_tests;
 mod integer;
 mod layout;
+mod pair_products;
 mod pool;
 mod products;
 mod reading;

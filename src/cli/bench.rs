@@ -125,7 +125,7 @@ fn measure(arguments: &BenchArguments) -> Result<Exit, SessionError> {
     let model = OpenModel::open_with(&arguments.model, arguments.compute.arithmetic.into())?;
     let inputs = Inputs::open(&model, arguments)?;
     let plan = arguments.plan.fixed_plan_for(&model)?;
-    let ranges = ranges_for(&plan, &model, &inputs.data, arguments.output)?;
+    let ranges = ranges_for(&plan, &model, &inputs.data, &[], arguments.output)?;
     let batches = inputs.data.evaluation.in_memory()?;
     let bench = Bench {
         arguments,

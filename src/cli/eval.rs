@@ -11,8 +11,12 @@ use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
 use super::tuning::tuned;
-use crate::engine::{Classification, Evaluation, LayerErrors, Ranges, calibrate, evaluate_plan};
+use crate::engine::{
+    Classification, Evaluation, LayerErrors, Ranges, calibrate_values, evaluate_plan,
+};
+use crate::export::values_to_observe;
 use crate::jobs::CancelToken;
+use crate::model::ValueId;
 use crate::plan::{LayerPlan, Plan, TargetProfile, cost, fit, layer_cost};
 use crate::quant::{Calibrator, NumberFormat, SliceErrors};
 use crate::session::{OpenData, OpenModel, SessionError, StoredModel, Tuned};
@@ -126,12 +130,12 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let calibrate = before_calibration.elapsed().as_secs_f64();
     let plan = &tuned.plan;
     let stored = target
-        .map(|profile| StoredModel::of(&model, plan, tuned.ranges.as_ref(), profile))
+        .map(|profile| stored_model(&model, &tuned, &data, profile, arguments.output))
         .transpose()?;
     let (executor, prepared) = match &stored {
         Some(stored) => {
-            let executor = &stored.executor;
-            (executor, executor.prepare(plan, tuned.ranges.as_ref())?)
+            let prepared = stored.prepare(plan, tuned.ranges.as_ref())?;
+            (&stored.executor, prepared)
         }
         None => (&*tuned.executor, tuned.prepared.clone()),
     };
@@ -182,6 +186,24 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     Ok(check(arguments, &report))
 }
 
+/// What a target makes of the plan; values that only the target quantizes are observed for it.
+pub(super) fn stored_model(
+    model: &OpenModel,
+    tuned: &Tuned,
+    data: &OpenData,
+    profile: &TargetProfile,
+    options: OutputOptions,
+) -> Result<StoredModel, SessionError> {
+    let more = values_to_observe(model.graph(), profile);
+    let observed = if more.is_empty() {
+        None
+    } else {
+        Some(calibrated(model, data, &more, options)?)
+    };
+    let ranges = observed.as_ref().or(tuned.ranges.as_ref());
+    StoredModel::of(model, &tuned.plan, ranges, profile)
+}
+
 fn open_data(model: &OpenModel, arguments: &EvalArguments) -> Result<OpenData, SessionError> {
     let request = arguments.data_options.request(arguments.data.clone());
     let data = OpenData::open(model, request)?;
@@ -210,25 +232,28 @@ pub(super) fn ranges_for(
     plan: &Plan,
     model: &OpenModel,
     data: &OpenData,
+    more: &[ValueId],
     options: OutputOptions,
 ) -> Result<Option<Ranges>, SessionError> {
     if quantizes_activations(plan) {
-        calibrated(model, data, options).map(Some)
+        calibrated(model, data, more, options).map(Some)
     } else {
         Ok(None)
     }
 }
 
-/// Statistics of the layers' inputs on the calibration samples.
+/// Statistics of the layers' inputs, and of `more` values, on the calibration samples.
 pub(super) fn calibrated(
     model: &OpenModel,
     data: &OpenData,
+    more: &[ValueId],
     options: OutputOptions,
 ) -> Result<Ranges, SessionError> {
     let mut progress = Progress::new("Calibrating", data.calibration.len(), options);
-    let ranges = calibrate(
+    let ranges = calibrate_values(
         &model.executor,
         &data.calibration,
+        more,
         &CancelToken::default(),
         &mut |samples| progress.show(samples, ""),
     )?;

@@ -10,8 +10,8 @@ use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
 use super::number::bytes;
 use super::output::{self, Progress};
 use super::verification::{VerificationReport, print_verification};
-use crate::export::{Runtime, Verification, find_interpreter};
-use crate::plan::{FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
+use crate::export::{Runtime, Verification, find_interpreter, values_to_observe};
+use crate::plan::{FileFormat, FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
 use crate::session::{
     ExportRequest, Exported, OpenData, OpenModel, SessionError, check_free, export_plan,
     verify_export, write_atomically,
@@ -69,7 +69,13 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
     let interpreter = interpreter(arguments, profile)?;
     let data = open_data(arguments, &model, &fitted.plan)?;
     let ranges = match &data {
-        Some(data) => ranges_for(&fitted.plan, &model, data, arguments.output)?,
+        Some(data) => ranges_for(
+            &fitted.plan,
+            &model,
+            data,
+            &values_to_observe(model.graph(), profile),
+            arguments.output,
+        )?,
         None => None,
     };
     let request = ExportRequest {
@@ -90,7 +96,7 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
             Some(verify_export(
                 &model,
                 &exported,
-                profile,
+                (profile, ranges.as_ref()),
                 data,
                 interpreter,
                 &mut |samples| progress.show(samples, ""),
@@ -177,15 +183,17 @@ fn interpreter(
         return Ok(Err(String::new()));
     }
     let asked = arguments.python.as_deref();
-    let own = match profile.name {
-        "openvino" => Runtime::OpenVino,
-        "pytorch" => Runtime::Torch,
+    let own = match (profile.file, profile.name) {
+        (FileFormat::Tflite, _) => Runtime::LiteRt,
+        (FileFormat::SafeTensors, _) => Runtime::Torch,
+        (_, "openvino") => Runtime::OpenVino,
         _ => Runtime::OnnxRuntime,
     };
+    let is_onnx = own.file() == FileFormat::Onnx;
     let found = find_interpreter(asked, own)
         .map(|python| (python, own))
         .or_else(|error| {
-            if own == Runtime::Torch {
+            if !is_onnx {
                 return Err(error);
             }
             let other = find_interpreter(asked, Runtime::OnnxRuntime);
@@ -194,7 +202,7 @@ fn interpreter(
                 .map_err(|_neither| error)
         });
     match found {
-        Err(error) if asked.is_some() || own == Runtime::Torch => Err(error.into()),
+        Err(error) if asked.is_some() || !is_onnx => Err(error.into()),
         found => Ok(found.map_err(|error| error.to_string())),
     }
 }

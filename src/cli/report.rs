@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::args::ReportArguments;
-use super::eval::{announce, skipped_files, thread_pool};
+use super::eval::{announce, skipped_files, stored_model, thread_pool};
 use super::export::{change_lines, change_reports, refuse_rounding_on_data};
 use super::output::{self, Progress};
 use super::tuning::tuned;
@@ -92,7 +92,7 @@ impl Measured {
         }
         let tuned = tuned(model, plan.clone(), data, &arguments.plan, arguments.output)?;
         let stored = target
-            .map(|(profile, _)| StoredModel::of(model, &tuned.plan, tuned.ranges.as_ref(), profile))
+            .map(|(profile, _)| stored_model(model, &tuned, data, profile, arguments.output))
             .transpose()?;
         Ok(Self {
             evaluation: evaluation(&tuned, stored.as_ref(), data, arguments)?,
@@ -123,11 +123,8 @@ fn evaluation(
 ) -> Result<Evaluation, SessionError> {
     let (executor, prepared) = match stored {
         Some(stored) => {
-            let executor = &stored.executor;
-            (
-                executor,
-                executor.prepare(&tuned.plan, tuned.ranges.as_ref())?,
-            )
+            let prepared = stored.prepare(&tuned.plan, tuned.ranges.as_ref())?;
+            (&stored.executor, prepared)
         }
         None => (&*tuned.executor, tuned.prepared.clone()),
     };

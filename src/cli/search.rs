@@ -35,7 +35,7 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     let request = request_of(arguments, &model, &base);
     let mut setup = SearchSetup::new(&model, &data, &base, request.clone())?;
     let ranges = if setup.needs_ranges() {
-        Some(calibrated(&model, &data, arguments.output)?)
+        Some(calibrated(&model, &data, &[], arguments.output)?)
     } else {
         None
     };

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::activations::Activations;
+use super::edges::EdgeGrids;
 use super::error::{OpError, RunError};
 use super::followers::{Followers, followers};
 use super::kernels::blocked::{ConvOutput, has_integer_dot_products};
@@ -70,6 +71,7 @@ impl Arithmetic {
 #[derive(Clone, Debug)]
 pub struct PreparedPlan {
     layers: Vec<PreparedLayer>,
+    edges: Arc<EdgeGrids>,
 }
 
 /// What one layer runs with.
@@ -85,6 +87,21 @@ impl PreparedPlan {
     /// What each layer runs with, in layer order.
     pub fn layers(&self) -> &[PreparedLayer] {
         &self.layers
+    }
+
+    /// The same plan where values are stored on grids between operators too.
+    ///
+    /// Layers read their inputs on these grids. Such a plan is evaluated without what other evaluations
+    /// kept, since their values were not stored so.
+    pub fn with_edges(&self, layers: &[Layer], edges: EdgeGrids) -> Self {
+        let mut changed = self.clone();
+        for (layer, setting) in layers.iter().zip(&mut changed.layers) {
+            if let Some(grid) = edges.read_grid(layer.input) {
+                setting.activation = ActivationQuantizer::Affine(*grid);
+            }
+        }
+        changed.edges = Arc::new(edges);
+        changed
     }
 
     /// The same plan with one layer replaced.
@@ -238,7 +255,10 @@ impl Executor {
                 self.prepare_layer(LayerId(index), choice, ranges)
             })
             .collect();
-        Ok(PreparedPlan { layers: layers? })
+        Ok(PreparedPlan {
+            layers: layers?,
+            edges: Arc::default(),
+        })
     }
 
     /// Quantizes and packs one layer.
@@ -306,7 +326,10 @@ impl Executor {
                 })
             })
             .collect();
-        Ok(PreparedPlan { layers: layers? })
+        Ok(PreparedPlan {
+            layers: layers?,
+            edges: Arc::default(),
+        })
     }
 
     /// Runs what is needed for the wanted values and not fed already.
@@ -426,15 +449,20 @@ impl Executor {
         let mut needed = self.needed_nodes(fed, wanted);
         let mut readers_left = self.reader_counts(&needed);
         let mut held = fed.clone();
+        for id in self.graph.inputs() {
+            if let (true, Some(value)) = (prepared.edges.contains(*id), fed.get(*id)) {
+                held.insert(*id, prepared.edges.stored(*id, value.clone())?);
+            }
+        }
         let joins = tap.is_none() && !matches!(keep, Keep::Everything);
         for (index, node) in self.graph.nodes().iter().enumerate() {
             if !needed[index] {
                 continue;
             }
             cancel.check()?;
-            let followers = self.followers[index]
-                .as_ref()
-                .filter(|followers| joins && self.can_join(followers, &needed, &held, wanted));
+            let followers = self.followers[index].as_ref().filter(|followers| {
+                joins && self.can_join(followers, prepared, &needed, &held, wanted)
+            });
             if let Some(id) = self.layer_at[index] {
                 if let (Some(see), Some(input)) =
                     (&mut see, self.value(&held, self.layers[id.index()].input))
@@ -444,7 +472,8 @@ impl Executor {
                 let (output, joined) =
                     self.run_layer(id, node, prepared, &held, followers, tap.as_deref_mut())?;
                 if let (Some(followers), true) = (followers, joined) {
-                    held.insert(followers.output, self.kept(followers.output, output)?);
+                    let value = self.kept(followers.output, output, prepared)?;
+                    held.insert(followers.output, value);
                     Self::release(node, wanted, &mut readers_left, &mut held);
                     for follower in &followers.nodes {
                         needed[follower.index()] = false;
@@ -454,11 +483,11 @@ impl Executor {
                     continue;
                 }
                 if let Some(id) = node.output() {
-                    held.insert(id, self.kept(id, output)?);
+                    held.insert(id, self.kept(id, output, prepared)?);
                 }
             } else {
                 for (id, value) in node.outputs.iter().zip(self.run_node(node, &held)?) {
-                    held.insert(*id, self.kept(*id, value)?);
+                    held.insert(*id, self.kept(*id, value, prepared)?);
                 }
             }
             if !matches!(keep, Keep::Everything) {
@@ -468,8 +497,9 @@ impl Executor {
         Ok(held)
     }
 
-    /// A value as it is kept: what leaves the graph is plain.
-    fn kept(&self, id: ValueId, value: Value) -> Result<Value, RunError> {
+    /// A value as it is kept: on its grid, if it has one; what leaves the graph is plain.
+    fn kept(&self, id: ValueId, value: Value, prepared: &PreparedPlan) -> Result<Value, RunError> {
+        let value = prepared.edges.stored(id, value)?;
         if self.graph.outputs().contains(&id) {
             return Ok(value.plain()?.into());
         }
@@ -480,15 +510,16 @@ impl Executor {
     fn can_join(
         &self,
         followers: &Followers,
+        prepared: &PreparedPlan,
         needed: &[bool],
         held: &Activations,
         wanted: &[ValueId],
     ) -> bool {
         followers.nodes.iter().all(|id| needed[id.index()])
             && followers.residual.is_none_or(|id| held.contains(id))
-            && followers
-                .inner_values(&self.graph)
-                .all(|id| !wanted.contains(&id) && !held.contains(id))
+            && followers.inner_values(&self.graph).all(|id| {
+                !wanted.contains(&id) && !held.contains(id) && !prepared.edges.contains(id)
+            })
     }
 
     fn run_node(&self, node: &Node, held: &Activations) -> Result<Vec<Value>, RunError> {
@@ -543,6 +574,7 @@ impl Executor {
         let input = self
             .value(held, layer.input)
             .ok_or_else(|| RunError::layer(layer, "its input was not computed".to_owned()))?;
+        let input = prepared.edges.read_by(layer.node, input)?;
         let bias = layer.bias.is_none().then(|| node.input(2)).flatten();
         let bias = bias.and_then(|id| self.value(held, id));
         let bias = bias.map(|bias| bias.plain()).transpose()?;

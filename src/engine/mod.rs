@@ -5,6 +5,7 @@ mod activations;
 mod backward;
 mod batches;
 mod cut_points;
+mod edges;
 mod error;
 mod evaluate;
 mod executor;
@@ -33,6 +34,7 @@ mod weight_changes;
 pub use activation_cache::ActivationCache;
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
+pub use edges::{EdgeGrids, EdgePass, EdgeRounding};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
 pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
@@ -48,7 +50,7 @@ pub use local_error::{LocalErrors, local_errors};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
-pub use ranges::{Ranges, calibrate};
+pub use ranges::{Ranges, calibrate, calibrate_values};
 pub use rounding::{
     RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_alone, round_plan,
 };

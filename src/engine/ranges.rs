@@ -12,7 +12,7 @@ use crate::jobs::CancelToken;
 use crate::model::{Layer, ValueId};
 use crate::quant::{ActivationQuantizer, Observer, QuantSpec, Range, calibrate as calibrate_range};
 
-/// Histograms and extremes of every tensor that a layer reads.
+/// Histograms and extremes of every tensor that a layer reads, and of others where they were asked for.
 ///
 /// The memory does not depend on the number of samples.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// The statistics of a value, if a layer reads it.
+    /// The statistics of a value, if it was observed.
     pub fn observer(&self, id: ValueId) -> Option<&Observer> {
         self.observers.get(&id)
     }
@@ -73,8 +73,23 @@ pub fn calibrate(
     cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Ranges, RunError> {
+    calibrate_values(executor, batches, &[], cancel, on_batch)
+}
+
+/// As [`calibrate`], and observes `more` values beside the layers' inputs.
+///
+/// # Errors
+/// As [`calibrate`].
+pub fn calibrate_values(
+    executor: &Executor,
+    batches: &Batches,
+    more: &[ValueId],
+    cancel: &CancelToken,
+    on_batch: &mut dyn FnMut(usize),
+) -> Result<Ranges, RunError> {
     let prepared = executor.prepare_float()?;
     let mut inputs: Vec<ValueId> = executor.layers().iter().map(|layer| layer.input).collect();
+    inputs.extend(more);
     inputs.sort_unstable();
     inputs.dedup();
     let mut ranges = Ranges {

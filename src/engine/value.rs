@@ -112,7 +112,8 @@ impl Value {
         self.map(|tensor| tensor.narrow(0, start, len))
     }
 
-    fn map(&self, function: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+    /// The same layout with other elements.
+    pub(super) fn map(&self, function: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(match self {
             Self::Plain(tensor) => Self::Plain(function(tensor)?),
             Self::Blocked { image, channels } => Self::Blocked {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::quantized::QuantizedLayer;
+use super::tflite_recipe::tflite_recipe;
 use crate::model::{Graph, Layer};
 use crate::plan::{Plan, layer_cost};
 use crate::quant::{ActivationQuantizer, Granularity, Grid, NumberFormat};
@@ -61,6 +62,7 @@ pub fn companions(target: &str, network: &StoredNetwork<'_>) -> Vec<Companion> {
         "onnxruntime" => files.extend(onnx_runtime(network)),
         "openvino" => files.push(openvino(network)),
         "tensorrt" => files.push(tensorrt()),
+        "tflite" | "tflite-dynamic" => files.extend(tflite_recipe(network)),
         "generic" => files.extend([aimet_encodings(network), model_explorer(network)]),
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! Why a plan cannot be exported.
 
+use super::tflite::Refusal;
 use crate::engine::RunError;
 use crate::model::LoadError;
 
@@ -21,9 +22,25 @@ pub enum ExportError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// Nodes that the target has no operators for.
+    #[error("{}", unsupported(.0))]
+    Unsupported(Vec<Refusal>),
     /// Anything else.
     #[error("{0}")]
     Message(String),
+}
+
+/// All refusals, one line for each node.
+fn unsupported(refusals: &[Refusal]) -> String {
+    let lines: Vec<String> = refusals
+        .iter()
+        .map(|one| format!("  {} {:?}: {}", one.op, one.node, one.reason))
+        .collect();
+    format!(
+        "TFLite cannot express {} of the nodes:\n{}",
+        refusals.len(),
+        lines.join("\n")
+    )
 }
 
 impl ExportError {

@@ -1,8 +1,8 @@
 //! Plans as files that runtimes execute.
 //!
 //! [`fit`](crate::plan::fit) makes a plan fit a target; [`quantize_layers`] computes codes, grids and
-//! biases; [`onnx_model`] writes them. [`as_stored`] is the network as the file computes it, for
-//! comparing the two.
+//! biases; [`model_file`] writes them. [`StoredArithmetic`] is what the file computes beside the plan,
+//! for comparing the two.
 
 mod companions;
 mod error;
@@ -12,6 +12,7 @@ mod insertion;
 mod layer_check;
 mod liveness;
 mod matmul_nbits;
+mod model_file;
 mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
@@ -23,6 +24,8 @@ mod runtime_kernels;
 mod second_opinion;
 mod spelled_out;
 mod tensors;
+mod tflite;
+mod tflite_recipe;
 mod verify;
 
 use std::path::Path;
@@ -34,90 +37,65 @@ pub use error::ExportError;
 pub use import::{foreign_plan, stored_plan};
 pub use layer_check::LayerCheck;
 pub use matmul_nbits::choose_matmul_nbits;
-pub use onnx_qdq::OnnxModel;
-pub use quantized::{IntegerBias, QuantizedLayer, as_stored, nudged, quantize_layers};
+pub use model_file::{ModelFile, StoredArithmetic};
+pub use quantized::{IntegerBias, QuantizedLayer, nudged, quantize_layers};
 pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
 pub use runtime_kernels::Kernels;
 pub use second_opinion::{Opinion, SecondOpinion};
+pub use tflite::{Refusal, StoredConstant};
 pub use verify::{
     Level, LevelResult, OrderedComparison, OutputDifference, Runtime, RuntimeOutcome,
     RuntimeResult, Simulation, Verification, VerifyRequest, find_interpreter, verify,
 };
 
-use crate::model::{Graph, Layer, ModelFormat, OnnxFile};
-use crate::plan::TargetProfile;
+use crate::engine::Ranges;
+use crate::model::{Graph, Layer, ModelFormat, OnnxFile, ValueId};
+use crate::plan::{FileFormat, QuantizedTensors, TargetProfile};
 
-/// A model as the file that a target reads.
-#[derive(Clone, Debug)]
-pub struct ModelFile {
-    /// The content of the file.
-    pub bytes: Vec<u8>,
-    /// What its name ends in, for example `.onnx`.
-    pub extension: &'static str,
-    /// Bytes of the constants in it: codes, scales, zero points, biases and what stays float.
-    pub constant_bytes: u64,
-    /// Opset of the default domain, for ONNX.
-    pub opset: Option<i64>,
-    /// What differs from the original apart from the quantizers, a sentence each.
-    pub notes: Vec<String>,
-    /// Files that belong to it whatever else is written.
-    pub beside: Vec<Companion>,
-}
-
-/// Writes the network of the model file at `path` in the form that a target reads.
+/// Writes the network of the model file at `path` with the quantizers of every layer.
 ///
-/// `origin` is kept in the file's metadata.
+/// `ranges` are those of the values in [`values_to_observe`] too. `origin` is kept in the file.
 ///
 /// # Errors
-/// As for [`onnx_model`]; for PyTorch, operators that it has no counterpart of.
+/// The model file is not what was opened any more, a layer that is not in it, an operator that cannot be
+/// written for the target or that PyTorch has no counterpart of, a network that computes in half precision, or more than 2 GB.
 pub fn model_file(
     path: &Path,
     graph: &Graph,
     layers: &[Layer],
     quantized: &[QuantizedLayer],
+    ranges: Option<&Ranges>,
     profile: &TargetProfile,
     origin: &str,
 ) -> Result<ModelFile, ExportError> {
-    if profile.name == "pytorch" {
-        let written = pytorch::pytorch_model(graph, layers, quantized, origin)?;
-        return Ok(ModelFile {
-            bytes: written.weights,
-            extension: ".safetensors",
-            constant_bytes: written.constant_bytes,
-            opset: None,
-            notes: Vec::new(),
-            beside: written.scripts,
-        });
+    match profile.file {
+        FileFormat::Onnx => {}
+        FileFormat::Tflite => {
+            return tflite::tflite_file(graph, layers, quantized, ranges, profile, origin);
+        }
+        FileFormat::SafeTensors => {
+            let written = pytorch::pytorch_model(graph, layers, quantized, origin)?;
+            return Ok(ModelFile {
+                bytes: written.weights.into(),
+                constant_bytes: written.constant_bytes,
+                opset: None,
+                notes: Vec::new(),
+                beside: written.scripts,
+                arithmetic: StoredArithmetic::default(),
+            });
+        }
     }
-    let written = onnx_model(path, graph, layers, quantized, profile, origin)?;
-    Ok(ModelFile {
-        bytes: written.bytes.to_vec(),
-        extension: ".onnx",
-        constant_bytes: written.constant_bytes,
-        opset: Some(written.opset),
-        notes: written.notes,
-        beside: Vec::new(),
-    })
-}
-
-/// Writes the network of the model file at `path` with the quantizers of every layer.
-///
-/// `origin` is kept in the file's metadata.
-///
-/// # Errors
-/// The model file is not what was opened any more, a layer that is not in it, an operator that cannot be
-/// written in a newer opset, a network that computes in half precision, or more than 2 GB.
-pub fn onnx_model(
-    path: &Path,
-    graph: &Graph,
-    layers: &[Layer],
-    quantized: &[QuantizedLayer],
-    profile: &TargetProfile,
-    origin: &str,
-) -> Result<OnnxModel, ExportError> {
     let mut file = match graph.metadata().format {
         ModelFormat::Onnx => Some(OnnxFile::open(path, &graph.metadata().sha256)?),
         ModelFormat::SafeTensors | ModelFormat::Pth => None,
     };
     onnx_qdq::onnx_qdq(graph, layers, quantized, file.as_mut(), profile, origin)
+}
+
+/// Values whose ranges a target needs beside those of the layers' inputs.
+pub fn values_to_observe(graph: &Graph, profile: &TargetProfile) -> Vec<ValueId> {
+    match (profile.file, profile.tensors) {
+        (FileFormat::Tflite, QuantizedTensors::EveryEdge) => tflite::values_to_observe(graph),
+        _ => Vec::new(),
+    }
 }

@@ -13,6 +13,7 @@ use prost::bytes::Bytes;
 use super::error::ExportError;
 use super::insertion::{Insertion, LayerEdit, Names};
 use super::liveness::{Written, defined_names, live_flags, live_nodes, names_read};
+use super::model_file::{ModelFile, StoredArithmetic};
 use super::onnx_message::{
     graph_field, graph_message, ir_version, metadata, model_field, model_message, node_field,
     node_fields, opset_import, with_microsoft_domain,
@@ -34,19 +35,6 @@ use crate::plan::TargetProfile;
 /// A message must stay below this many bytes.
 const LARGEST_FILE: usize = (1 << 31) - 1;
 
-/// An ONNX file in memory, and what should be known of it.
-#[derive(Clone, Debug)]
-pub struct OnnxModel {
-    /// The content of the file.
-    pub bytes: Bytes,
-    /// Bytes of the constants: codes, scales, zero points, biases and what stays float.
-    pub constant_bytes: u64,
-    /// Opset of the default domain.
-    pub opset: i64,
-    /// What differs from the original apart from the quantizers, a sentence each.
-    pub notes: Vec<String>,
-}
-
 /// Writes the network with the quantizers of every layer.
 ///
 /// `file` is the model's own file, where it is an ONNX file.
@@ -61,7 +49,7 @@ pub(crate) fn onnx_qdq(
     file: Option<&mut OnnxFile>,
     profile: &TargetProfile,
     origin: &str,
-) -> Result<OnnxModel, ExportError> {
+) -> Result<ModelFile, ExportError> {
     check_types(graph, layers, quantized)?;
     let mut writer = Writer::new(graph, layers, quantized, profile);
     let written = match file {
@@ -151,7 +139,7 @@ impl<'a> Writer<'a> {
         names
     }
 
-    fn edited_file(&mut self, file: &mut OnnxFile, origin: &str) -> Result<OnnxModel, ExportError> {
+    fn edited_file(&mut self, file: &mut OnnxFile, origin: &str) -> Result<ModelFile, ExportError> {
         let proto = file.model.graph.clone().unwrap_or_default();
         let mut names = self.taken();
         for info in proto.input.iter().chain(&proto.output) {
@@ -188,7 +176,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A file for a graph that has none.
-    fn new_file(&mut self, origin: &str) -> Result<OnnxModel, ExportError> {
+    fn new_file(&mut self, origin: &str) -> Result<ModelFile, ExportError> {
         let (insertion, edits) = self.edits(self.taken());
         let nodes = self.new_nodes(edits)?;
         let shapes = infer_shapes(self.graph, 1);
@@ -238,18 +226,20 @@ impl<'a> Writer<'a> {
         Ok(self.finished(model, &graph_bytes, OPSET))
     }
 
-    fn finished(&mut self, bytes: Bytes, graph: &Bytes, opset: i64) -> OnnxModel {
+    fn finished(&mut self, bytes: Bytes, graph: &Bytes, opset: i64) -> ModelFile {
         let constants = fields(graph).unwrap_or_default();
         let constant_bytes = constants
             .iter()
             .filter(|field| field.number == graph_field::INITIALIZER)
             .map(|field| field.content.len() as u64)
             .sum();
-        OnnxModel {
+        ModelFile {
             bytes,
             constant_bytes,
-            opset,
+            opset: Some(opset),
             notes: std::mem::take(&mut self.notes),
+            beside: Vec::new(),
+            arithmetic: StoredArithmetic::default(),
         }
     }
 

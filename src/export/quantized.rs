@@ -181,7 +181,7 @@ pub fn nudged(layers: &[QuantizedLayer]) -> Vec<QuantizedLayer> {
 ///
 /// # Errors
 /// None that the graph did not have before.
-pub fn as_stored(
+pub(super) fn as_stored(
     graph: &Graph,
     layers: &[Layer],
     quantized: &[QuantizedLayer],

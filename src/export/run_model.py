@@ -1,7 +1,8 @@
 """Runs a model file on inputs in .npy files and writes every output as .npy.
 
 Called by `quantscope export --verify` with a JSON file:
-{"runtime": "onnxruntime" | "openvino" | "torch", "input", "folder", "script",
+{"runtime": "onnxruntime" | "openvino" | "litert" | "torch", "input", "folder", "script",
+ "inputs_channels_last", "outputs_channels_last": [bool…],
  "runs": [{"name", "model", "level": "plain" | "kept" | "optimized", "inputs": [file…], "outputs": [name…], "optimized_model"}…]}
 Writes NAME-BATCH-OUTPUT.npy for each run and prints one line of JSON.
 """
@@ -50,6 +51,59 @@ def openvino_runner(job, work):
     return run
 
 
+def stored(array, detail):
+    """Floats as the tensor stores them."""
+    scale, zero_point = detail["quantization"]
+    if detail["dtype"] == np.float32:
+        return array.astype(np.float32)
+    limits = np.iinfo(detail["dtype"])
+    codes = np.round(array / np.float32(scale)) + zero_point
+    return np.clip(codes, limits.min, limits.max).astype(detail["dtype"])
+
+
+def floats(array, detail):
+    """Numbers that the tensor stands for."""
+    scale, zero_point = detail["quantization"]
+    if detail["dtype"] == np.float32:
+        return array
+    return (array.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def litert_runner(job, work):
+    from ai_edge_litert import interpreter as litert
+
+    kinds = litert.OpResolverType
+    kind = kinds.BUILTIN_REF if work["level"] == "plain" else kinds.AUTO
+    model = litert.Interpreter(
+        model_path=work["model"], experimental_op_resolver_type=kind, num_threads=2
+    )
+    inputs = model.get_input_details()
+    [source] = [one for one in inputs if one["name"] == job["input"]]
+    named = {one["name"]: one for one in model.get_output_details()}
+    outputs = [named[name] for name in work["outputs"]]
+    takes_batches = source["shape_signature"][0] == -1
+    model.allocate_tensors()
+
+    def infer(array):
+        if tuple(array.shape) != tuple(model.get_input_details()[0]["shape"]):
+            model.resize_tensor_input(source["index"], array.shape)
+            model.allocate_tensors()
+        model.set_tensor(source["index"], stored(array, source))
+        model.invoke()
+        return [floats(model.get_tensor(one["index"]), one) for one in outputs]
+
+    def run(array):
+        if job["inputs_channels_last"] and array.ndim == 4:
+            array = array.transpose(0, 2, 3, 1)
+        size = len(array) if takes_batches else source["shape"][0]
+        parts = [infer(array[at : at + size]) for at in range(0, len(array), size)]
+        found = [np.concatenate(arrays) for arrays in zip(*parts)]
+        last = job["outputs_channels_last"]
+        return [one.transpose(0, 3, 1, 2) if is_last else one for one, is_last in zip(found, last)]
+
+    return run
+
+
 def torch_runner(job, work):
     import importlib.util
 
@@ -70,6 +124,10 @@ def torch_runner(job, work):
 
 
 def version(runtime):
+    if runtime == "litert":
+        from importlib import metadata
+
+        return metadata.version("ai-edge-litert")
     if runtime == "torch":
         import torch
 
@@ -86,7 +144,7 @@ def version(runtime):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
-    runners = {"openvino": openvino_runner, "torch": torch_runner}
+    runners = {"openvino": openvino_runner, "torch": torch_runner, "litert": litert_runner}
     make = runners.get(job["runtime"], onnxruntime_runner)
     for work in job["runs"]:
         run = make(job, work)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ExportError;
 use super::layer_check::{LayerCheck, LayerTaps};
+use super::model_file::StoredArithmetic;
 use super::runtime_kernels::Kernels;
 use super::second_opinion::{SecondOpinion, second_opinion};
 use crate::data::{NpyArray, write_f32};
@@ -15,6 +16,7 @@ use crate::engine::{
     Batches, Classification, Comparison, Executor, PreparedPlan, RunError, compare, run_batches,
 };
 use crate::jobs::CancelToken;
+use crate::plan::FileFormat;
 use crate::quant::ErrorSum;
 
 /// The script that runs a model outside of this program.
@@ -32,6 +34,8 @@ pub enum Runtime {
     OnnxRuntime,
     /// `openvino` on the CPU.
     OpenVino,
+    /// `ai-edge-litert` on the CPU.
+    LiteRt,
     /// The script that was exported, run by `torch` on the CPU.
     Torch,
 }
@@ -42,7 +46,25 @@ impl Runtime {
         match self {
             Self::OnnxRuntime => "onnxruntime",
             Self::OpenVino => "openvino",
+            Self::LiteRt => "ai_edge_litert",
             Self::Torch => "torch",
+        }
+    }
+
+    /// What the package is called where it is installed from.
+    fn distribution(self) -> &'static str {
+        match self {
+            Self::LiteRt => "ai-edge-litert",
+            Self::OnnxRuntime | Self::OpenVino | Self::Torch => self.package(),
+        }
+    }
+
+    /// Format of the files that it runs.
+    pub fn file(self) -> FileFormat {
+        match self {
+            Self::LiteRt => FileFormat::Tflite,
+            Self::Torch => FileFormat::SafeTensors,
+            Self::OnnxRuntime | Self::OpenVino => FileFormat::Onnx,
         }
     }
 
@@ -50,6 +72,7 @@ impl Runtime {
     fn levels(self) -> &'static [Level] {
         match self {
             Self::OnnxRuntime => &[Level::Plain, Level::Kept, Level::Optimized],
+            Self::LiteRt => &[Level::Plain, Level::Optimized],
             Self::OpenVino => &[Level::Optimized],
             Self::Torch => &[Level::Plain],
         }
@@ -63,7 +86,7 @@ impl Runtime {
     /// The first of them, which is nearest to what was simulated.
     fn first_level(self) -> Level {
         match self {
-            Self::OnnxRuntime | Self::Torch => Level::Plain,
+            Self::OnnxRuntime | Self::LiteRt | Self::Torch => Level::Plain,
             Self::OpenVino => Level::Optimized,
         }
     }
@@ -73,7 +96,7 @@ impl Runtime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it is in the file: quantize, dequantize, compute in float.
+    /// As it is in the file: quantize, dequantize, compute in float; for `LiteRT` the reference kernels.
     Plain,
     /// Rewritten, but with nothing quantized that the file does not quantize.
     Kept,
@@ -204,6 +227,8 @@ pub struct VerifyRequest<'a> {
     pub model: &'a Path,
     /// The file with every weight scale moved a little (see [`nudged`](super::nudged)).
     pub nudged: &'a [u8],
+    /// How the file computes apart from what the plan says.
+    pub arithmetic: &'a StoredArithmetic,
     /// The network as it is stored.
     pub simulation: Simulation<'a>,
     /// The same in the order of sums of ONNX Runtime.
@@ -219,7 +244,7 @@ pub struct VerifyRequest<'a> {
 /// # Errors
 /// None has it; the message says how to get one.
 pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBuf, ExportError> {
-    let package = runtime.package();
+    let (package, distribution) = (runtime.package(), runtime.distribution());
     let has_runtime = |python: &Path| {
         let import = format!("import {package}, numpy");
         let output = Command::new(python).args(["-c", &import]).output();
@@ -230,7 +255,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
             Ok(python.to_owned())
         } else {
             Err(ExportError::Message(format!(
-                "{} cannot import {package} and numpy; run `{} -m pip install {package} numpy`, or give another interpreter with --python",
+                "{} cannot import {package} and numpy; run `{} -m pip install {distribution} numpy`, or give another interpreter with --python",
                 python.display(),
                 python.display()
             )))
@@ -253,7 +278,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
         .find(|python| has_runtime(python))
         .ok_or_else(|| {
             ExportError::Message(format!(
-                "no Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {package} numpy` and give it with --python venv/bin/python"
+                "no Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {distribution} numpy` and give it with --python venv/bin/python"
             ))
         })
 }
@@ -265,6 +290,8 @@ struct Job<'a> {
     folder: &'a Path,
     /// The script beside the model that `torch` runs; others read the model themselves.
     script: PathBuf,
+    inputs_channels_last: bool,
+    outputs_channels_last: &'a [bool],
     runs: Vec<Run>,
 }
 
@@ -396,6 +423,8 @@ impl RuntimeRun<'_> {
             input: self.input,
             folder: self.folder,
             script: script_of(self.request.model)?,
+            inputs_channels_last: self.request.arithmetic.inputs_channels_last,
+            outputs_channels_last: &self.request.arithmetic.outputs_channels_last,
             runs: self.runs(runtime, taps.as_ref())?,
         };
         let version = run_script(python, self.folder, &job)?;

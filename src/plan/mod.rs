@@ -31,7 +31,7 @@ pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
 pub use rounding::{Corrections, Rounding};
 pub use target::{
-    ActivationCodes, BiasStorage, Claim, FittedPlan, GranularityRule, OpRules, Part,
+    ActivationCodes, BiasStorage, Claim, FileFormat, FittedPlan, GranularityRule, OpRules, Part,
     QuantizedTensors, TargetChange, TargetProfile, TensorRules, fit,
 };
 pub use widths::Widths;

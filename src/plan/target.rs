@@ -93,6 +93,28 @@ pub enum QuantizedTensors {
     EveryEdge,
 }
 
+/// Format of the file that a plan is exported to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// ONNX with QuantizeLinear and DequantizeLinear.
+    Onnx,
+    /// A TFLite flatbuffer.
+    Tflite,
+    /// Packed weights, with a script that computes with them.
+    SafeTensors,
+}
+
+impl FileFormat {
+    /// What follows the dot of a file's name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Tflite => "tflite",
+            Self::SafeTensors => "safetensors",
+        }
+    }
+}
+
 /// How codes of an activation are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActivationCodes {
@@ -120,6 +142,8 @@ pub struct TargetProfile {
     pub label: &'static str,
     /// What it is, in a sentence.
     pub description: &'static str,
+    /// Format of the file.
+    pub file: FileFormat,
     /// Rules by operator, the most particular first.
     pub rules: &'static [OpRules],
     /// Whether layers that read one tensor may quantize it differently.
@@ -506,7 +530,9 @@ mod tests {
             ("tensorrt", "8/16", "f16/f16"),
             ("tflite", "f32/f32", "8/8"),
             ("tflite", "8/16", "8/16"),
-            ("tflite", "3/16", "8/16"),
+            ("tflite", "3/16", "3/16"),
+            ("tflite", "9/8", "8/8"),
+            ("tflite-dynamic", "4/8", "4/f32"),
             ("tflite-dynamic", "8/8", "8/f32"),
             ("pytorch", "3/16", "3/16"),
         ] {

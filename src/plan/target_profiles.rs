@@ -1,8 +1,8 @@
 //! The profiles of the runtimes that plans are exported to.
 
 use super::target::{
-    ActivationCodes, BiasStorage, Claim, GranularityRule, OpRules, QuantizedTensors, TargetProfile,
-    TensorRules,
+    ActivationCodes, BiasStorage, Claim, FileFormat, GranularityRule, OpRules, QuantizedTensors,
+    TargetProfile, TensorRules,
 };
 use crate::quant::{NumberFormat, Scheme};
 
@@ -12,6 +12,9 @@ use Scheme::{Asymmetric, Symmetric};
 
 /// All integer widths.
 const ANY: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
+/// Widths that are stored in a byte or less.
+const NARROW: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8];
 
 /// An activation with one grid of either scheme.
 const ANY_ACTIVATION: TensorRules = TensorRules {
@@ -72,6 +75,7 @@ const GENERIC: TargetProfile = TargetProfile {
     name: "generic",
     label: "Generic ONNX",
     description: "ONNX with QuantizeLinear and DequantizeLinear, as it is computed here; any runtime that follows the specification",
+    file: FileFormat::Onnx,
     rules: &[ONNX],
     own_grid_per_reader: true,
     bias: BiasStorage::Float,
@@ -92,6 +96,7 @@ const ONNX_RUNTIME: TargetProfile = TargetProfile {
     name: "onnxruntime",
     label: "ONNX Runtime",
     description: "QDQ model for the CPU provider",
+    file: FileFormat::Onnx,
     rules: &[OpRules {
         float_weight_beside_integers: false,
         ..ONNX
@@ -123,6 +128,7 @@ const OPENVINO: TargetProfile = TargetProfile {
     name: "openvino",
     label: "OpenVINO",
     description: "QDQ model that the ONNX reader turns into 8-bit kernels",
+    file: FileFormat::Onnx,
     rules: &[OpRules {
         ops: &[],
         activation_widths: &[8],
@@ -164,6 +170,7 @@ const TENSORRT: TargetProfile = TargetProfile {
     name: "tensorrt",
     label: "TensorRT",
     description: "Explicit QDQ model for strongly typed networks",
+    file: FileFormat::Onnx,
     rules: &[
         OpRules {
             ops: &["Gemm", "MatMul"],
@@ -224,10 +231,11 @@ const TFLITE: TargetProfile = TargetProfile {
     name: "tflite",
     label: "TFLite integer-only",
     description: "Everything in integers: int8, or int16 activations with int8 weights",
+    file: FileFormat::Tflite,
     rules: &[OpRules {
         ops: &[],
         activation_widths: &[8, 16],
-        weight_widths: &[8],
+        weight_widths: NARROW,
         weight_only_widths: &[],
         float_weight_beside_integers: false,
         weight: TensorRules {
@@ -259,7 +267,11 @@ const TFLITE: TargetProfile = TargetProfile {
             source: LITERT_DOC,
         },
         Claim {
-            text: "The bias is int32 with scale s_x · s_w and zero point 0",
+            text: "Weights of at most 4 bits beside int8 inputs are stored in int4 where the kernel takes that (Conv without groups, Gemm, MatMul), all others in int8; the narrower grid is kept by the codes",
+            source: "single operators run in ai-edge-litert 2.3.0, which registers int4 weights for CONV_2D and FULLY_CONNECTED",
+        },
+        Claim {
+            text: "The bias is int32 with scale s_x · s_w and zero point 0, int64 beside int16 inputs",
             source: LITERT_DOC,
         },
     ],
@@ -269,11 +281,12 @@ const TFLITE_DYNAMIC: TargetProfile = TargetProfile {
     name: "tflite-dynamic",
     label: "TFLite dynamic-range",
     description: "8-bit weights; activations are float in the file and quantized by the runtime",
+    file: FileFormat::Tflite,
     rules: &[OpRules {
-        ops: &["Conv", "ConvTranspose", "Gemm", "MatMul"],
+        ops: &["Conv", "Gemm", "MatMul"],
         activation_widths: &[],
         weight_widths: &[],
-        weight_only_widths: &[8],
+        weight_only_widths: NARROW,
         float_weight_beside_integers: false,
         weight: TensorRules {
             floats: &[F32],
@@ -304,6 +317,7 @@ const PYTORCH: TargetProfile = TargetProfile {
     name: "pytorch",
     label: "PyTorch",
     description: "Packed weights and a script that rebuilds the network and computes it as it is computed here; settings for PyTorch's own quantizers beside it",
+    file: FileFormat::SafeTensors,
     rules: &[ONNX],
     own_grid_per_reader: true,
     bias: BiasStorage::Float,

@@ -14,6 +14,7 @@ mod cancelling;
 mod common;
 mod export;
 mod export_pytorch;
+mod export_tflite;
 mod figures;
 mod first_minutes;
 mod frame;

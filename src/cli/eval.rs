@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::{ComputeOptions, EvalArguments, OutputOptions};
-use super::export::{change_lines, change_reports, refuse_rounding_on_data};
+use super::export::{change_lines, change_reports};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
@@ -15,7 +15,7 @@ use crate::engine::{Classification, Evaluation, LayerErrors, Ranges, calibrate, 
 use crate::jobs::CancelToken;
 use crate::plan::{LayerPlan, Plan, TargetProfile, cost, fit, layer_cost};
 use crate::quant::{Calibrator, NumberFormat, SliceErrors};
-use crate::session::{OpenData, OpenModel, SessionError, StoredModel, Tuned};
+use crate::session::{ExportSource, OpenData, OpenModel, SessionError, StoredModel, Tuned};
 
 #[derive(Serialize)]
 struct Report {
@@ -117,7 +117,6 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
             output::note(&format!("changed for {}: {line}", profile.label));
         }
         plan = fitted.plan;
-        refuse_rounding_on_data(&plan)?;
     }
     let load = started.elapsed().as_secs_f64();
     let data = open_data(&model, arguments)?;
@@ -126,13 +125,10 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let calibrate = before_calibration.elapsed().as_secs_f64();
     let plan = &tuned.plan;
     let stored = target
-        .map(|profile| StoredModel::of(&model, plan, tuned.ranges.as_ref(), profile))
+        .map(|profile| StoredModel::of(&model, plan, &ExportSource::of(&tuned)?, profile))
         .transpose()?;
     let (executor, prepared) = match &stored {
-        Some(stored) => {
-            let executor = &stored.executor;
-            (executor, executor.prepare(plan, tuned.ranges.as_ref())?)
-        }
+        Some(stored) => (&stored.executor, stored.prepared.clone()),
         None => (&*tuned.executor, tuned.prepared.clone()),
     };
     let mut progress = Progress::new("Evaluating", data.evaluation.len(), arguments.output);

@@ -6,14 +6,16 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::ExportArguments;
-use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
+use super::eval::{announce, thread_pool};
 use super::number::{Decibel, bytes, percent};
 use super::output::{self, Progress};
-use crate::export::{LevelResult, Runtime, Verification, find_interpreter};
-use crate::plan::{FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
+use super::tuning::tuned;
+use crate::export::{LevelResult, Runtime, Verification};
+use crate::jobs::CancelToken;
+use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile, fit};
 use crate::session::{
-    ExportRequest, Exported, OpenData, OpenModel, SessionError, check_free, export_plan,
-    verify_export, write_atomically,
+    ExportRequest, ExportSource, Exported, OpenData, OpenModel, SessionError, check_free,
+    export_plan, needs_calibration, verifier, verify_export, write_atomically,
 };
 
 #[derive(Serialize)]
@@ -76,7 +78,6 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         return export_plan_file(arguments, &model, &plan);
     }
     let profile = TargetProfile::by_name(&arguments.target)?;
-    refuse_rounding_on_data(&plan)?;
     let fitted = fit(&plan, model.layers(), profile);
     let changes = change_reports(&model, &fitted);
     if arguments.strict && !changes.is_empty() {
@@ -88,27 +89,32 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
     }
     let verified_with = interpreter(arguments, profile)?;
     let data = open_data(arguments, &model, &fitted.plan)?;
-    let ranges = match &data {
-        Some(data) => ranges_for(&fitted.plan, &model, data, arguments.output)?,
-        None => None,
+    let source = match &data {
+        Some(data) => {
+            let plan = fitted.plan.clone();
+            let tuned = tuned(&model, plan, data, &arguments.plan, arguments.output)?;
+            ExportSource::of(&tuned)?
+        }
+        None => ExportSource::without_data(&model, &fitted.plan)?,
     };
     let request = ExportRequest {
         profile,
         fitted: &fitted,
+        source: &source,
         folder: &arguments.out,
         replace: arguments.force,
     };
-    let exported = export_plan(&model, ranges.as_ref(), &request)?;
+    let exported = export_plan(&model, &request)?;
     let verification = match (&verified_with, &data) {
         (Some((python, runtime)), Some(data)) => {
             let mut progress = Progress::new("Verifying", data.evaluation.len(), arguments.output);
             Some(verify_export(
                 &model,
                 &exported,
-                (profile, &fitted),
-                ranges.as_ref(),
+                &request,
                 data,
                 (python, *runtime),
+                &CancelToken::default(),
                 &mut |samples| progress.show(samples, ""),
             )?)
         }
@@ -122,20 +128,6 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         verification.as_ref(),
     )?;
     Ok(Exit::Done)
-}
-
-/// Files for runtimes hold weights that are rounded to nearest.
-///
-/// # Errors
-/// The plan rounds or equalizes weights on calibration data.
-pub(super) fn refuse_rounding_on_data(plan: &Plan) -> Result<(), SessionError> {
-    let on_data = |layer: &LayerPlan| layer.rounds_on_data() || layer.corrections.equalize;
-    if plan.layers().iter().any(on_data) {
-        return Err(SessionError::Missing(
-            "weights that were rounded, corrected or equalized on calibration data cannot be written for a runtime yet; take --rounding nearest without --correct".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn export_plan_file(
@@ -181,18 +173,7 @@ fn interpreter(
             "--verify runs samples; give evaluation data with --data DIR".to_owned(),
         ));
     }
-    let asked = arguments.python.as_deref();
-    let own = match profile.name {
-        "openvino" => Runtime::OpenVino,
-        _ => Runtime::OnnxRuntime,
-    };
-    match find_interpreter(asked, own) {
-        Ok(python) => Ok(Some((python, own))),
-        Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
-            Ok(python) => Ok(Some((python, Runtime::OnnxRuntime))),
-            Err(_neither) => Err(error.into()),
-        },
-    }
+    verifier(profile, arguments.python.as_deref()).map(Some)
 }
 
 fn open_data(
@@ -200,7 +181,7 @@ fn open_data(
     model: &OpenModel,
     plan: &Plan,
 ) -> Result<Option<OpenData>, SessionError> {
-    if !arguments.verify && !quantizes_activations(plan) {
+    if !arguments.verify && !needs_calibration(plan) {
         return Ok(None);
     }
     let folder = arguments

@@ -19,8 +19,8 @@ use super::ranges::Ranges;
 use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, Op, ValueId};
-use crate::plan::Plan;
-use crate::quant::{ActivationQuantizer, SliceErrors};
+use crate::plan::{LayerPlan, Plan, Widths};
+use crate::quant::{ActivationQuantizer, QuantizedWeights, SliceErrors};
 
 /// A graph that is ready to run: its layers, its edges, and its packed weights.
 ///
@@ -189,10 +189,7 @@ impl Executor {
     /// # Errors
     /// A layer whose weight cannot be packed.
     pub fn prepare_float(&self) -> Result<PreparedPlan, RunError> {
-        self.prepare(
-            &Plan::uniform(self.layers.len(), crate::plan::Widths::FLOAT),
-            None,
-        )
+        self.prepare(&Plan::uniform(self.layers.len(), Widths::FLOAT), None)
     }
 
     /// Quantizes and packs the weights of a plan, and places the input quantizers.
@@ -233,6 +230,38 @@ impl Executor {
         Ok(PreparedPlan { layers: layers? })
     }
 
+    /// Packs weights that were quantized elsewhere; `None` is a layer's float weight.
+    ///
+    /// Weights and input quantizers lie in layer order. Biases are those of the graph.
+    ///
+    /// # Errors
+    /// [`RunError`] names a layer that a weight does not fit.
+    pub fn prepare_quantized<'w>(
+        &self,
+        quantized: impl IntoIterator<Item = (Option<&'w QuantizedWeights>, ActivationQuantizer)>,
+    ) -> Result<PreparedPlan, RunError> {
+        let float = LayerPlan::with_widths(Widths::FLOAT).weight;
+        let layers: Result<Vec<PreparedLayer>, RunError> = (0u32..)
+            .map(LayerId)
+            .zip(self.layers.iter())
+            .zip(quantized)
+            .map(|((id, layer), (weight, activation))| {
+                let weights = match weight {
+                    Some(weight) => {
+                        let packed = LayerWeights::of_quantized(&self.graph, layer, weight, None)?;
+                        Arc::new(packed)
+                    }
+                    None => self.weights.get(&self.graph, id, layer, &float)?,
+                };
+                Ok(PreparedLayer {
+                    weights,
+                    activation,
+                })
+            })
+            .collect();
+        Ok(PreparedPlan { layers: layers? })
+    }
+
     /// Quantizes and packs one layer.
     ///
     /// # Errors
@@ -240,7 +269,7 @@ impl Executor {
     pub fn prepare_layer(
         &self,
         id: LayerId,
-        choice: &crate::plan::LayerPlan,
+        choice: &LayerPlan,
         ranges: Option<&Ranges>,
     ) -> Result<PreparedLayer, RunError> {
         let layer = &self.layers[id.index()];

@@ -46,7 +46,10 @@ pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate};
-pub use rounding::{RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_plan};
+pub use rounding::{
+    RoundedLayer, RoundedLayers, RoundedPlan, choose_calibrators, equalized, round_plan,
+    round_plan_knowing,
+};
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use screens::{LayerScreen, Screens, screen_weights};
 pub use second_order::{Objective, SecondOrder, SecondOrderCell, second_order};

@@ -1,7 +1,7 @@
 //! Plans as files that runtimes execute.
 //!
-//! [`fit`](crate::plan::fit) makes a plan fit a target; [`quantize_layers`] computes codes, grids and
-//! biases; [`onnx_model`] writes them. [`as_stored`] is the network as the file computes it, for
+//! [`fit`](crate::plan::fit) makes a plan fit a target; [`TunedNetwork`] is the network with what was
+//! tuned on calibration data; [`quantize_layers`] computes codes, grids and biases; [`onnx_model`] writes them. [`as_stored`] is the network as the file computes it, for
 //! comparing the two.
 
 mod companions;
@@ -20,12 +20,15 @@ mod verify;
 use std::path::Path;
 
 pub use companions::{
-    Companion, StoredNetwork, aimet_encodings, companions, layer_table, model_explorer,
+    Companion, StoredNetwork, aimet_encodings, companion_notes, companions, layer_table,
+    model_explorer,
 };
 pub use error::ExportError;
 pub use import::{aimet_plan, is_aimet_encodings, stored_plan};
 pub use onnx_qdq::OnnxModel;
-pub use quantized::{IntegerBias, QuantizedLayer, as_stored, nudged, quantize_layers};
+pub use quantized::{
+    IntegerBias, QuantizedLayer, TunedNetwork, as_stored, nudged, prepare_stored, quantize_layers,
+};
 pub use verify::{
     Level, LevelResult, OutputDifference, Runtime, Verification, find_interpreter, verify,
 };

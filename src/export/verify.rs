@@ -1,7 +1,8 @@
 //! The exported file run by a real runtime, beside the simulation.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::quant::ErrorSum;
 
 /// The script that runs a model outside of this program.
 const SCRIPT: &str = include_str!("run_model.py");
+
+/// How often a program that runs is looked after.
+const WAIT_STEP: Duration = Duration::from_millis(20);
 
 /// A runtime that is reached through a Python interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -218,11 +222,12 @@ pub fn verify(
     prepared: &PreparedPlan,
     batches: &Batches,
     (python, runtime): (&Path, Runtime),
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, ExportError> {
     let failed = |error: std::io::Error| ExportError::Message(format!("cannot verify: {error}"));
     let folder = tempfile::tempdir().map_err(failed)?;
-    let simulated = simulate(executor, prepared, batches, folder.path(), on_batch)?;
+    let simulated = simulate(executor, prepared, batches, folder.path(), cancel, on_batch)?;
     let moved = folder.path().join("nudged.onnx");
     std::fs::write(&moved, nudged).map_err(failed)?;
     let model = std::path::absolute(model).map_err(failed)?;
@@ -250,7 +255,7 @@ pub fn verify(
         folder: folder.path(),
         runs,
     };
-    let version = run_script(python, folder.path(), &job)?;
+    let version = run_script(python, folder.path(), &job, cancel)?;
     let levels: Result<Vec<LevelResult>, ExportError> = runtime
         .levels()
         .iter()
@@ -277,12 +282,13 @@ fn simulate(
     prepared: &PreparedPlan,
     batches: &Batches,
     folder: &Path,
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Vec<Simulated>, ExportError> {
     let mut simulated = Vec::new();
     let mut samples = 0;
-    let cancel = CancelToken::default();
-    run_batches(executor, prepared, batches, &cancel, |batch, held| {
+    let batches = &batches.stopped_by(cancel);
+    run_batches(executor, prepared, batches, cancel, |batch, held| {
         let input = folder.join(format!("input-{}.npy", simulated.len()));
         let fed = executor
             .graph()
@@ -308,7 +314,12 @@ fn simulate(
     Ok(simulated)
 }
 
-fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, ExportError> {
+fn run_script(
+    python: &Path,
+    folder: &Path,
+    job: &Job<'_>,
+    cancel: &CancelToken,
+) -> Result<String, ExportError> {
     let failed = |error: std::io::Error| {
         ExportError::Message(format!("cannot run {}: {error}", python.display()))
     };
@@ -318,10 +329,11 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
         .map_err(|error| ExportError::Message(format!("cannot verify: {error}")))?;
     let manifest = folder.join("job.json");
     std::fs::write(&manifest, text).map_err(failed)?;
-    let output = Command::new(python)
-        .args([&script, &manifest])
-        .output()
-        .map_err(failed)?;
+    let output = output_of(
+        Command::new(python).args([&script, &manifest]),
+        folder,
+        cancel,
+    )?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         let lines: Vec<&str> = words
@@ -342,6 +354,45 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
     serde_json::from_str::<Answer>(answer)
         .map(|answer| answer.version)
         .map_err(|error| ExportError::Message(format!("the runtime's answer is not JSON: {error}")))
+}
+
+/// What a program says; it is ended where the run is cancelled.
+///
+/// Both streams go to files in `folder`, which hold whatever it says without making it wait.
+fn output_of(
+    command: &mut Command,
+    folder: &Path,
+    cancel: &CancelToken,
+) -> Result<Output, ExportError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed =
+        |error: std::io::Error| ExportError::Message(format!("cannot run {program}: {error}"));
+    let paths = ["stdout", "stderr"].map(|name| folder.join(name));
+    let [stdout, stderr] = paths.each_ref().map(std::fs::File::create);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(stdout.map_err(failed)?)
+        .stderr(stderr.map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if let Err(cancelled) = cancel.check() {
+            // It may have ended by itself in the meantime.
+            child.kill().ok();
+            child.wait().map_err(failed)?;
+            return Err(RunError::from(cancelled).into());
+        }
+        std::thread::sleep(WAIT_STEP);
+    };
+    let [stdout, stderr] = paths.map(std::fs::read);
+    Ok(Output {
+        status,
+        stdout: stdout.map_err(failed)?,
+        stderr: stderr.map_err(failed)?,
+    })
 }
 
 /// The outputs of the runtime in one of its runs.

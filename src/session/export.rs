@@ -7,20 +7,61 @@ use super::error::SessionError;
 use super::files::write_atomically;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{Executor, Ranges};
+use super::tuning::Tuned;
+use crate::engine::{Executor, PreparedPlan, Ranges, equalized};
 use crate::export::{
-    QuantizedLayer, Runtime, StoredNetwork, Verification, as_stored, companions, nudged,
-    onnx_model, quantize_layers, verify,
+    OnnxModel, QuantizedLayer, Runtime, StoredNetwork, TunedNetwork, Verification, as_stored,
+    companion_notes, companions, find_interpreter, nudged, onnx_model, prepare_stored,
+    quantize_layers, verify,
 };
+use crate::jobs::CancelToken;
 use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
 
-/// What to export, and where to.
+/// What an export takes from calibration data: tuned weights and ranges.
 #[derive(Clone, Debug)]
+pub struct ExportSource {
+    /// The network with what was tuned.
+    pub network: TunedNetwork,
+    /// Ranges, where inputs are quantized.
+    pub ranges: Option<Arc<Ranges>>,
+}
+
+impl ExportSource {
+    /// A plan that was tuned.
+    ///
+    /// # Errors
+    /// None that the network did not have before.
+    pub fn of(tuned: &Tuned) -> Result<Self, SessionError> {
+        Ok(Self {
+            network: TunedNetwork::new(&tuned.executor, tuned.rounded.as_ref())?,
+            ranges: tuned.ranges.clone(),
+        })
+    }
+
+    /// A plan that takes nothing from calibration data; layers are equalized where it says so.
+    ///
+    /// What does take something is refused when it is exported, with the layer's name.
+    ///
+    /// # Errors
+    /// A weight cannot be read.
+    pub fn without_data(model: &OpenModel, plan: &Plan) -> Result<Self, SessionError> {
+        let (executor, _) = equalized(&model.executor, plan)?;
+        Ok(Self {
+            network: TunedNetwork::new(&executor, None)?,
+            ranges: None,
+        })
+    }
+}
+
+/// What to export, and where to.
+#[derive(Clone, Copy, Debug)]
 pub struct ExportRequest<'a> {
     /// The target.
     pub profile: &'a TargetProfile,
     /// The plan that the target can express.
     pub fitted: &'a FittedPlan,
+    /// What the plan takes from calibration data.
+    pub source: &'a ExportSource,
     /// Folder that the files go to; made if it is not there.
     pub folder: &'a Path,
     /// Whether files that are there already are replaced.
@@ -49,15 +90,38 @@ pub struct Exported {
 /// Refuses files that are there already.
 ///
 /// # Errors
-/// [`SessionError::Missing`] names the first of them and the remedy.
+/// [`SessionError::Exists`] names the first of them.
 pub fn check_free(files: &[PathBuf], replace: bool) -> Result<(), SessionError> {
     match files.iter().find(|file| file.exists()) {
-        Some(file) if !replace => Err(SessionError::Missing(format!(
-            "{} is there already; choose another folder, or replace it with --force",
-            file.display()
-        ))),
+        Some(file) if !replace => Err(SessionError::Exists(file.clone())),
         _ => Ok(()),
     }
+}
+
+/// The interpreter and the runtime that check exports for a target: its own, else ONNX Runtime.
+///
+/// # Errors
+/// No interpreter has one of them; the message says how to get the target's own.
+pub fn verifier(
+    profile: &TargetProfile,
+    asked: Option<&Path>,
+) -> Result<(PathBuf, Runtime), SessionError> {
+    let own = match profile.name {
+        "openvino" => Runtime::OpenVino,
+        _ => Runtime::OnnxRuntime,
+    };
+    match find_interpreter(asked, own) {
+        Ok(python) => Ok((python, own)),
+        Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
+            Ok(python) => Ok((python, Runtime::OnnxRuntime)),
+            Err(_neither) => Err(error.into()),
+        },
+    }
+}
+
+/// The model file that an export for a target writes into a folder.
+pub(super) fn model_file(model: &OpenModel, profile: &TargetProfile, folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}.onnx", stem(model), profile.name))
 }
 
 /// Writes the model with its quantizers, and the plan beside it.
@@ -67,23 +131,23 @@ pub fn check_free(files: &[PathBuf], replace: bool) -> Result<(), SessionError> 
 /// written to; then no file is left half-written.
 pub fn export_plan(
     model: &OpenModel,
-    ranges: Option<&Ranges>,
     request: &ExportRequest<'_>,
 ) -> Result<Exported, SessionError> {
     let ExportRequest {
         profile,
         fitted,
+        source,
         folder,
         replace,
     } = *request;
-    let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
-    let path = folder.join(format!("{stem}-{}.onnx", profile.name));
+    let stem = stem(model);
+    let path = model_file(model, profile, folder);
     let plan_path = folder.join(format!("{stem}-{}.plan.json", profile.name));
     let plan = &fitted.plan;
-    let layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
+    let layers = source.quantized(plan, profile)?;
     let network = StoredNetwork {
-        graph: model.graph(),
-        layers: model.layers(),
+        graph: &source.network.graph,
+        layers: &source.network.layers,
         plan,
         quantized: &layers,
     };
@@ -97,19 +161,8 @@ pub fn export_plan(
     let mut files = vec![path.clone(), plan_path.clone()];
     files.extend(beside.iter().map(|(path, _)| path.clone()));
     check_free(&files, replace)?;
-    let origin = format!(
-        "target {}, plan {}",
-        profile.name,
-        plan.fingerprint().short()
-    );
-    let written = onnx_model(
-        &model.path,
-        model.graph(),
-        model.layers(),
-        &layers,
-        profile,
-        &origin,
-    )?;
+    let mut notes = companion_notes(profile.name, &network);
+    let written = source.written(model, &layers, profile, &origin(plan, profile))?;
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
     std::fs::create_dir_all(folder).map_err(|source| SessionError::Write {
@@ -121,15 +174,69 @@ pub fn export_plan(
     for (path, text) in &beside {
         write_atomically(path, text.as_bytes())?;
     }
+    notes.splice(..0, written.notes);
     Ok(Exported {
         model: path,
         files,
         size_bytes: written.bytes.len() as u64,
         constant_bytes: written.constant_bytes,
         opset: written.opset,
-        notes: written.notes,
+        notes,
         layers,
     })
+}
+
+/// The model's name without its extension, which names of exported files begin with.
+fn stem(model: &OpenModel) -> String {
+    let stem = model.path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+impl ExportSource {
+    /// Every layer as a target stores it.
+    fn quantized(
+        &self,
+        plan: &Plan,
+        profile: &TargetProfile,
+    ) -> Result<Vec<QuantizedLayer>, SessionError> {
+        let ranges = self.ranges.as_deref();
+        Ok(quantize_layers(&self.network, plan, ranges, profile)?)
+    }
+
+    /// The model file in memory.
+    fn written(
+        &self,
+        model: &OpenModel,
+        layers: &[QuantizedLayer],
+        profile: &TargetProfile,
+        origin: &str,
+    ) -> Result<OnnxModel, SessionError> {
+        let TunedNetwork {
+            graph,
+            layers: known,
+            ..
+        } = &self.network;
+        Ok(onnx_model(
+            &model.path,
+            graph,
+            known,
+            layers,
+            profile,
+            origin,
+        )?)
+    }
+
+    /// What runs the network as it is stored.
+    fn simulation(
+        &self,
+        layers: &[QuantizedLayer],
+    ) -> Result<(Executor, PreparedPlan), SessionError> {
+        let network = &self.network;
+        let stored = as_stored(&network.graph, &network.layers, layers)?;
+        let executor = Executor::new(Arc::new(stored));
+        let prepared = prepare_stored(&executor, layers)?;
+        Ok((executor, prepared))
+    }
 }
 
 /// A model as a target stores it, to be evaluated in place of the original.
@@ -137,6 +244,8 @@ pub fn export_plan(
 pub struct StoredModel {
     /// Runs the network with the target's biases.
     pub executor: Executor,
+    /// The plan ready to run on it.
+    pub prepared: PreparedPlan,
     /// Bytes of the file that an export would write.
     pub size_bytes: u64,
 }
@@ -149,15 +258,15 @@ impl StoredModel {
     pub fn of(
         model: &OpenModel,
         plan: &Plan,
-        ranges: Option<&Ranges>,
+        source: &ExportSource,
         profile: &TargetProfile,
     ) -> Result<Self, SessionError> {
-        let (graph, layers) = (model.graph(), model.layers());
-        let quantized = quantize_layers(graph, layers, plan, ranges, profile)?;
-        let origin = origin(plan, profile);
-        let written = onnx_model(&model.path, graph, layers, &quantized, profile, &origin)?;
+        let layers = source.quantized(plan, profile)?;
+        let written = source.written(model, &layers, profile, &origin(plan, profile))?;
+        let (executor, prepared) = source.simulation(&layers)?;
         Ok(Self {
-            executor: Executor::new(Arc::new(as_stored(graph, layers, &quantized)?)),
+            executor,
+            prepared,
             size_bytes: written.bytes.len() as u64,
         })
     }
@@ -175,27 +284,22 @@ fn origin(plan: &Plan, profile: &TargetProfile) -> String {
 /// Runs the exported model in a runtime beside its simulation.
 ///
 /// # Errors
-/// The interpreter or the runtime fails, or a sample cannot be run.
+/// The interpreter or the runtime fails, a sample cannot be run, or the run is cancelled.
 pub fn verify_export(
     model: &OpenModel,
     exported: &Exported,
-    (profile, fitted): (&TargetProfile, &FittedPlan),
-    ranges: Option<&Ranges>,
+    request: &ExportRequest<'_>,
     data: &OpenData,
     interpreter: (&Path, Runtime),
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, SessionError> {
-    let stored = as_stored(model.graph(), model.layers(), &exported.layers)?;
-    let executor = Executor::new(Arc::new(stored));
-    let prepared = executor.prepare(&fitted.plan, ranges)?;
-    let moved = onnx_model(
-        &model.path,
-        model.graph(),
-        model.layers(),
-        &nudged(&exported.layers),
-        profile,
-        "a copy to compare with",
-    )?;
+    let ExportRequest {
+        source, profile, ..
+    } = *request;
+    let (executor, prepared) = source.simulation(&exported.layers)?;
+    let layers = nudged(&exported.layers);
+    let moved = source.written(model, &layers, profile, "a copy to compare with")?;
     Ok(verify(
         &exported.model,
         &moved.bytes,
@@ -203,6 +307,7 @@ pub fn verify_export(
         &prepared,
         &data.evaluation,
         interpreter,
+        cancel,
         on_batch,
     )?)
 }

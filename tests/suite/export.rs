@@ -179,7 +179,7 @@ fn the_exported_model_has_the_accuracy_of_the_rounded_plan() {
     let folder = tempfile::tempdir().unwrap();
     for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
         let subject = bundled(model);
-        let plan = ["--preset", "W3A8", "--rounding", "auto"];
+        let plan = ["--weights", "3", "--rounding", "auto"];
         let report = subject.export("onnxruntime", folder.path(), &plan);
         let file = PathBuf::from(report["files"][0].as_str().unwrap());
         let top1 = |report: &Value| report["plan"]["top1"].as_f64().unwrap();

@@ -173,6 +173,7 @@ fn a_plan_is_rounded_by_hand_and_taken_back() {
     let mut window = tall_window(egui::Theme::Dark);
     open_sample(&mut window);
     window.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    window.run_steps(2);
     window.key_press(Key::Num3);
     window.run_steps(2);
     wait_until(&mut window, "the result at three bits", measured);

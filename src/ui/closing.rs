@@ -17,7 +17,7 @@ pub(super) enum Leaving {
     /// The window closes.
     Close,
     /// Another model or project opens.
-    Open(Action),
+    Open(Box<Action>),
 }
 
 /// Where leaving the document stands.
@@ -57,7 +57,7 @@ impl App {
     pub(super) fn perform(&mut self, action: Action) {
         if leaves(&action) && self.session.is_modified() {
             let path = suggested_path(&self.session);
-            self.closing = Closing::Asked(path, Leaving::Open(action));
+            self.closing = Closing::Asked(path, Leaving::Open(Box::new(action)));
         } else {
             self.session.apply(action);
         }
@@ -96,7 +96,7 @@ impl App {
             }
             Leaving::Open(action) => {
                 self.closing = Closing::No;
-                self.session.apply(action);
+                self.session.apply(*action);
             }
         }
     }
@@ -152,7 +152,7 @@ fn words(leaving: &Leaving) -> [&'static str; 3] {
             "Save and close",
             "Close without saving",
         ],
-        Leaving::Open(Action::OpenProject(_)) => [
+        Leaving::Open(action) if matches!(**action, Action::OpenProject(_)) => [
             "Save your work before opening another project?",
             "Save and open",
             "Open without saving",

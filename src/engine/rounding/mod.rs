@@ -188,13 +188,12 @@ pub fn round_plan_knowing(
     for ((id, choice), key) in ids(plan).zip(keys) {
         cancel.check()?;
         let rounded = if choice.rounds_on_data() {
-            let found = match known.get(&key) {
-                Some(found) => found,
-                None => {
-                    let found = pass.round(id, choice)?;
-                    known.keep(key, found.clone());
-                    found
-                }
+            let found = if let Some(found) = known.get(&key) {
+                found
+            } else {
+                let found = pass.round(id, choice)?;
+                known.keep(key, found.clone());
+                found
             };
             samples = found.samples;
             found.layer

@@ -214,7 +214,7 @@ fn changes_ui(ui: &mut egui::Ui, session: &Session, view: &mut ExportView) {
             for change in changes.get(rows).unwrap_or_default() {
                 let layer = model.layers().get(change.layer.index());
                 let text = format!(
-                    "{} of {}: {} → {}",
+                    "{} of {}: {} to {}",
                     change.part.name(),
                     layer.map_or("", |layer| layer.name.as_str()),
                     change.from,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::{ComputeOptions, EvalArguments, OutputOptions};
-use super::export::{change_lines, change_reports, refuse_rounding_on_data};
+use super::export::{change_lines, change_reports};
 use super::memory::peak_memory_bytes;
 use super::number::{Decibel, bytes, count, percent};
 use super::output::{self, Progress};
@@ -14,12 +14,11 @@ use super::tuning::tuned;
 use crate::engine::{
     Classification, Evaluation, LayerErrors, Ranges, calibrate_values, evaluate_plan,
 };
-use crate::export::values_to_observe;
 use crate::jobs::CancelToken;
 use crate::model::ValueId;
 use crate::plan::{LayerPlan, Plan, TargetProfile, cost, fit, layer_cost};
 use crate::quant::{Calibrator, NumberFormat, SliceErrors};
-use crate::session::{OpenData, OpenModel, SessionError, StoredModel, Tuned};
+use crate::session::{ExportSource, OpenData, OpenModel, SessionError, StoredModel, Tuned};
 
 #[derive(Serialize)]
 struct Report {
@@ -121,7 +120,6 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
             output::note(&format!("changed for {}: {line}", profile.label));
         }
         plan = fitted.plan;
-        refuse_rounding_on_data(&plan)?;
     }
     let load = started.elapsed().as_secs_f64();
     let data = open_data(&model, arguments)?;
@@ -130,13 +128,10 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     let calibrate = before_calibration.elapsed().as_secs_f64();
     let plan = &tuned.plan;
     let stored = target
-        .map(|profile| stored_model(&model, &tuned, &data, profile, arguments.output))
+        .map(|profile| stored_model(&model, &tuned, &data, profile))
         .transpose()?;
     let (executor, prepared) = match &stored {
-        Some(stored) => {
-            let prepared = stored.prepare(plan, tuned.ranges.as_ref())?;
-            (&stored.executor, prepared)
-        }
+        Some(stored) => (&stored.executor, stored.prepared.clone()),
         None => (&*tuned.executor, tuned.prepared.clone()),
     };
     let mut progress = Progress::new("Evaluating", data.evaluation.len(), arguments.output);
@@ -186,22 +181,15 @@ fn evaluate(arguments: &EvalArguments) -> Result<Exit, SessionError> {
     Ok(check(arguments, &report))
 }
 
-/// What a target makes of the plan; values that only the target quantizes are observed for it.
+/// What a target makes of the plan.
 pub(super) fn stored_model(
     model: &OpenModel,
     tuned: &Tuned,
     data: &OpenData,
     profile: &TargetProfile,
-    options: OutputOptions,
 ) -> Result<StoredModel, SessionError> {
-    let more = values_to_observe(model.graph(), profile);
-    let observed = if more.is_empty() {
-        None
-    } else {
-        Some(calibrated(model, data, &more, options)?)
-    };
-    let ranges = observed.as_ref().or(tuned.ranges.as_ref());
-    StoredModel::of(model, &tuned.plan, ranges, profile)
+    let source = ExportSource::of(tuned, profile, data, &CancelToken::default())?;
+    StoredModel::of(model, &tuned.plan, &source, profile)
 }
 
 fn open_data(model: &OpenModel, arguments: &EvalArguments) -> Result<OpenData, SessionError> {

@@ -6,15 +6,17 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::ExportArguments;
-use super::eval::{announce, quantizes_activations, ranges_for, thread_pool};
+use super::eval::{announce, thread_pool};
 use super::number::bytes;
 use super::output::{self, Progress};
+use super::tuning::tuned;
 use super::verification::{VerificationReport, print_verification};
-use crate::export::{Runtime, Verification, find_interpreter, values_to_observe};
-use crate::plan::{FileFormat, FittedPlan, LayerPlan, Plan, PlanFile, TargetProfile, fit};
+use crate::export::{Runtime, Verification};
+use crate::jobs::CancelToken;
+use crate::plan::{FileFormat, FittedPlan, Plan, PlanFile, TargetProfile, fit};
 use crate::session::{
-    ExportRequest, Exported, OpenData, OpenModel, SessionError, check_free, export_plan,
-    verify_export, write_atomically,
+    ExportRequest, ExportSource, Exported, OpenData, OpenModel, SessionError, check_free,
+    export_plan, needs_calibration, verifier, verify_export, write_atomically,
 };
 
 #[derive(Serialize)]
@@ -55,7 +57,6 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
             profile.label
         )));
     }
-    refuse_rounding_on_data(&plan)?;
     let fitted = fit(&plan, model.layers(), profile);
     let changes = change_reports(&model, &fitted);
     if arguments.strict && !changes.is_empty() {
@@ -68,24 +69,24 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
     let verifies = verifies(arguments)?;
     let interpreter = interpreter(arguments, profile)?;
     let data = open_data(arguments, &model, &fitted.plan)?;
-    let ranges = match &data {
-        Some(data) => ranges_for(
-            &fitted.plan,
-            &model,
-            data,
-            &values_to_observe(model.graph(), profile),
-            arguments.output,
-        )?,
-        None => None,
+    let cancel = CancelToken::default();
+    let source = match &data {
+        Some(data) => {
+            let plan = fitted.plan.clone();
+            let tuned = tuned(&model, plan, data, &arguments.plan, arguments.output)?;
+            ExportSource::of(&tuned, profile, data, &cancel)?
+        }
+        None => ExportSource::without_data(&model, &fitted.plan)?,
     };
     let request = ExportRequest {
         profile,
         fitted: &fitted,
+        source: &source,
         folder: &arguments.out,
         replace: arguments.force,
         matmul_nbits: arguments.matmul_nbits,
     };
-    let exported = export_plan(&model, ranges.as_ref(), &request)?;
+    let exported = export_plan(&model, &request)?;
     let verification = match &data {
         Some(data) if verifies => {
             let interpreter = interpreter.as_ref();
@@ -96,9 +97,10 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
             Some(verify_export(
                 &model,
                 &exported,
-                (profile, ranges.as_ref()),
+                &request,
                 data,
                 interpreter,
+                &cancel,
                 &mut |samples| progress.show(samples, ""),
             )?)
         }
@@ -112,20 +114,6 @@ fn export(arguments: &ExportArguments) -> Result<Exit, SessionError> {
         verification.as_ref(),
     )?;
     Ok(Exit::Done)
-}
-
-/// Files for runtimes hold weights that are rounded to nearest.
-///
-/// # Errors
-/// The plan rounds or equalizes weights on calibration data.
-pub(super) fn refuse_rounding_on_data(plan: &Plan) -> Result<(), SessionError> {
-    let on_data = |layer: &LayerPlan| layer.rounds_on_data() || layer.corrections.equalize;
-    if plan.layers().iter().any(on_data) {
-        return Err(SessionError::Missing(
-            "weights that were rounded, corrected or equalized on calibration data cannot be written for a runtime yet; take --rounding nearest without --correct".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn export_plan_file(
@@ -174,7 +162,7 @@ fn verifies(arguments: &ExportArguments) -> Result<bool, SessionError> {
 /// The interpreter to verify with, found before anything is computed; or why there is none.
 ///
 /// # Errors
-/// The interpreter that was asked for has no runtime.
+/// The interpreter that was asked for has no runtime, or nothing else reads the target's files.
 fn interpreter(
     arguments: &ExportArguments,
     profile: &TargetProfile,
@@ -182,27 +170,8 @@ fn interpreter(
     if !arguments.verify {
         return Ok(Err(String::new()));
     }
-    let asked = arguments.python.as_deref();
-    let own = match (profile.file, profile.name) {
-        (FileFormat::Tflite, _) => Runtime::LiteRt,
-        (FileFormat::SafeTensors, _) => Runtime::Torch,
-        (_, "openvino") => Runtime::OpenVino,
-        _ => Runtime::OnnxRuntime,
-    };
-    let is_onnx = own.file() == FileFormat::Onnx;
-    let found = find_interpreter(asked, own)
-        .map(|python| (python, own))
-        .or_else(|error| {
-            if !is_onnx {
-                return Err(error);
-            }
-            let other = find_interpreter(asked, Runtime::OnnxRuntime);
-            other
-                .map(|python| (python, Runtime::OnnxRuntime))
-                .map_err(|_neither| error)
-        });
-    match found {
-        Err(error) if asked.is_some() || !is_onnx => Err(error.into()),
+    match verifier(profile, arguments.python.as_deref()) {
+        Err(error) if arguments.python.is_some() || profile.file != FileFormat::Onnx => Err(error),
         found => Ok(found.map_err(|error| error.to_string())),
     }
 }
@@ -212,7 +181,7 @@ fn open_data(
     model: &OpenModel,
     plan: &Plan,
 ) -> Result<Option<OpenData>, SessionError> {
-    if !arguments.verify && !quantizes_activations(plan) {
+    if !arguments.verify && !needs_calibration(plan) {
         return Ok(None);
     }
     let folder = arguments

@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::ReportArguments;
 use super::eval::{announce, skipped_files, stored_model, thread_pool};
-use super::export::{change_lines, change_reports, refuse_rounding_on_data};
+use super::export::{change_lines, change_reports};
 use super::output::{self, Progress};
 use super::tuning::tuned;
 use crate::engine::{
@@ -87,12 +87,9 @@ impl Measured {
         target: Option<(&TargetProfile, &FittedPlan)>,
         arguments: &ReportArguments,
     ) -> Result<Self, SessionError> {
-        if target.is_some() {
-            refuse_rounding_on_data(plan)?;
-        }
         let tuned = tuned(model, plan.clone(), data, &arguments.plan, arguments.output)?;
         let stored = target
-            .map(|(profile, _)| stored_model(model, &tuned, data, profile, arguments.output))
+            .map(|(profile, _)| stored_model(model, &tuned, data, profile))
             .transpose()?;
         Ok(Self {
             evaluation: evaluation(&tuned, stored.as_ref(), data, arguments)?,
@@ -122,10 +119,7 @@ fn evaluation(
     arguments: &ReportArguments,
 ) -> Result<Evaluation, SessionError> {
     let (executor, prepared) = match stored {
-        Some(stored) => {
-            let prepared = stored.prepare(&tuned.plan, tuned.ranges.as_ref())?;
-            (&stored.executor, prepared)
-        }
+        Some(stored) => (&stored.executor, stored.prepared.clone()),
         None => (&*tuned.executor, tuned.prepared.clone()),
     };
     let mut progress = Progress::new("Evaluating", data.evaluation.len(), arguments.output);
@@ -160,7 +154,7 @@ fn swept(
     let sweep = sensitivity(
         &tuned.executor,
         &tuned.plan,
-        tuned.ranges.as_ref(),
+        tuned.ranges.as_deref(),
         &request,
         &data.evaluation,
         &CancelToken::default(),

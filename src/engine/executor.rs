@@ -20,7 +20,7 @@ use super::ranges::Ranges;
 use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{self, Graph, Layer, LayerId, Node, NodeId, Op, ValueId};
-use crate::plan::Plan;
+use crate::plan::{LayerPlan, Plan, Widths};
 use crate::quant::{ActivationQuantizer, QuantizedWeights, SliceErrors};
 
 /// A graph that is ready to run: its layers, its edges, and its packed weights.
@@ -214,10 +214,7 @@ impl Executor {
     /// # Errors
     /// A layer whose weight cannot be packed.
     pub fn prepare_float(&self) -> Result<PreparedPlan, RunError> {
-        self.prepare(
-            &Plan::uniform(self.layers.len(), crate::plan::Widths::FLOAT),
-            None,
-        )
+        self.prepare(&Plan::uniform(self.layers.len(), Widths::FLOAT), None)
     }
 
     /// Quantizes and packs the weights of a plan, and places the input quantizers.
@@ -268,7 +265,7 @@ impl Executor {
     pub fn prepare_layer(
         &self,
         id: LayerId,
-        choice: &crate::plan::LayerPlan,
+        choice: &LayerPlan,
         ranges: Option<&Ranges>,
     ) -> Result<PreparedLayer, RunError> {
         let layer = &self.layers[id.index()];
@@ -306,7 +303,7 @@ impl Executor {
         &self,
         layers: impl IntoIterator<Item = (Option<&'a QuantizedWeights>, ActivationQuantizer)>,
     ) -> Result<PreparedPlan, RunError> {
-        let float = crate::plan::LayerPlan::with_widths(crate::plan::Widths::FLOAT);
+        let float = LayerPlan::with_widths(Widths::FLOAT);
         let pairs = (0u32..).zip(self.layers.iter()).zip(layers);
         let layers: Result<Vec<PreparedLayer>, RunError> = pairs
             .map(|((index, layer), (weight, activation))| {

@@ -52,7 +52,8 @@ pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
 pub use ranges::{Ranges, calibrate, calibrate_values};
 pub use rounding::{
-    RoundedLayer, RoundedPlan, choose_calibrators, equalized, round_alone, round_plan,
+    RoundedLayer, RoundedLayers, RoundedPlan, choose_calibrators, equalized, round_alone,
+    round_plan, round_plan_knowing,
 };
 pub use sample_harms::SampleHarms;
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};

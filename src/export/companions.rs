@@ -37,6 +37,17 @@ impl<'a> StoredNetwork<'a> {
         self.layers.iter().zip(self.quantized)
     }
 
+    /// Whether any weight was rounded on calibration data.
+    fn is_rounded(&self) -> bool {
+        self.quantized.iter().any(|one| one.rounding.is_some())
+    }
+
+    /// Whether weights were equalized, so that they are not those of the original model.
+    fn is_equalized(&self) -> bool {
+        let mut choices = self.plan.layers().iter();
+        choices.any(|choice| choice.corrections.equalize)
+    }
+
     fn name(&self, id: crate::model::ValueId) -> &'a str {
         &self.graph.value(id).name
     }
@@ -52,6 +63,28 @@ impl<'a> StoredNetwork<'a> {
     }
 }
 
+/// What should be known of the files beside a model whose weights were tuned on calibration data.
+///
+/// Ranges alone do not say how weights are rounded, and those of equalized weights fit no others.
+pub fn companion_notes(target: &str, network: &StoredNetwork<'_>) -> Vec<String> {
+    let (file, tool) = match target {
+        "generic" => (".encodings", "AIMET"),
+        "onnxruntime" => (".overrides.json", "ONNX Runtime's quantizer"),
+        _ => return Vec::new(),
+    };
+    if network.is_equalized() {
+        return vec![format!(
+            "there is no {file} for {tool}: ranges of equalized weights do not fit the weights of the original model; the exported model holds the equalized ones"
+        )];
+    }
+    if network.is_rounded() {
+        return vec![format!(
+            "{file} holds ranges only: {tool} rounds the original weights to the nearest levels with them; the weights as they were rounded and corrected on calibration data are in the exported model"
+        )];
+    }
+    Vec::new()
+}
+
 /// What belongs beside the model of a target.
 pub fn companions(target: &str, network: &StoredNetwork<'_>) -> Vec<Companion> {
     let mut files = vec![Companion {
@@ -59,11 +92,18 @@ pub fn companions(target: &str, network: &StoredNetwork<'_>) -> Vec<Companion> {
         text: layer_table(network),
     }];
     match target {
-        "onnxruntime" => files.extend(onnx_runtime(network)),
+        "onnxruntime" if !network.is_equalized() => files.extend(onnx_runtime(network)),
         "openvino" => files.push(openvino(network)),
         "tensorrt" => files.push(tensorrt()),
-        "tflite" | "tflite-dynamic" => files.extend(tflite_recipe(network)),
-        "generic" => files.extend([aimet_encodings(network), model_explorer(network)]),
+        "tflite" | "tflite-dynamic" if !network.is_equalized() => {
+            files.extend(tflite_recipe(network));
+        }
+        "generic" => {
+            if !network.is_equalized() {
+                files.push(aimet_encodings(network));
+            }
+            files.push(model_explorer(network));
+        }
         _ => {}
     }
     files
@@ -71,7 +111,7 @@ pub fn companions(target: &str, network: &StoredNetwork<'_>) -> Vec<Companion> {
 
 /// The table of layers as comma-separated values (RFC 4180), a line for each layer.
 pub fn layer_table(network: &StoredNetwork<'_>) -> String {
-    let mut text = "name,op,weight_shape,parameters,macs,weight_format,weight_scheme,weight_granularity,weight_scales,weight_scale_min,weight_scale_max,weight_sqnr_db,input,input_format,input_scale,input_zero_point,input_min,input_max,bias,size_bytes\r\n".to_owned();
+    let mut text = "name,op,weight_shape,parameters,macs,weight_format,weight_scheme,weight_granularity,weight_scales,weight_scale_min,weight_scale_max,weight_sqnr_db,input,input_format,input_scale,input_zero_point,input_min,input_max,bias,size_bytes,rounding\r\n".to_owned();
     for ((layer, one), choice) in network.rows().zip(network.plan.layers()) {
         let shape: Vec<String> = layer.weight_shape.iter().map(ToString::to_string).collect();
         let scales = one.weight.iter().flat_map(|weight| &weight.grids);
@@ -105,12 +145,22 @@ pub fn layer_table(network: &StoredNetwork<'_>) -> String {
             number(grid.map(|grid| grid.range().max())),
             bias.to_owned(),
             layer_cost(layer, choice).size_bytes.to_string(),
+            rounding_of(one),
         ];
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
     }
     text
+}
+
+/// How a weight was rounded; nothing for a float weight.
+fn rounding_of(one: &QuantizedLayer) -> String {
+    match (&one.weight, one.rounding) {
+        (None, _) => String::new(),
+        (Some(_), Some(method)) => method.to_string(),
+        (Some(_), None) => "nearest".to_owned(),
+    }
 }
 
 fn quoted(cell: &str) -> String {

@@ -80,9 +80,11 @@ impl<'a> Insertion<'a> {
         }
         edit.inputs[0] = self.input(layer.input, &quantized.activation, &mut edit.before);
         if let Some(weight) = &quantized.weight {
-            // One weight that two layers read in the same way is stored once.
+            // One weight that two layers read in the same way is stored once; rounded on calibration
+            // data, each layer has its own levels.
+            let own = quantized.rounding.map(|_| layer.node);
             let key = format!(
-                "{} {:?} {}",
+                "{} {:?} {} {own:?}",
                 layer.weight.0, quantized.weight_spec, layer.channel_axis
             );
             let name = match self.weights.get(&key) {

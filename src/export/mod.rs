@@ -1,8 +1,8 @@
 //! Plans as files that runtimes execute.
 //!
-//! [`fit`](crate::plan::fit) makes a plan fit a target; [`quantize_layers`] computes codes, grids and
-//! biases; [`model_file`] writes them. [`StoredArithmetic`] is what the file computes beside the plan,
-//! for comparing the two.
+//! [`fit`](crate::plan::fit) makes a plan fit a target; [`TunedNetwork`] is the network with what was
+//! tuned on calibration data; [`quantize_layers`] computes codes, grids and biases; [`model_file`] writes
+//! them. [`StoredArithmetic`] is what the file computes beside the plan, for comparing the two.
 
 mod companions;
 mod error;
@@ -31,14 +31,15 @@ mod verify;
 use std::path::Path;
 
 pub use companions::{
-    Companion, StoredNetwork, aimet_encodings, companions, layer_table, model_explorer,
+    Companion, StoredNetwork, aimet_encodings, companion_notes, companions, layer_table,
+    model_explorer,
 };
 pub use error::ExportError;
 pub use import::{foreign_plan, stored_plan};
 pub use layer_check::LayerCheck;
 pub use matmul_nbits::choose_matmul_nbits;
 pub use model_file::{ModelFile, StoredArithmetic};
-pub use quantized::{IntegerBias, QuantizedLayer, nudged, quantize_layers};
+pub use quantized::{IntegerBias, QuantizedLayer, TunedNetwork, nudged, quantize_layers};
 pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
 pub use runtime_kernels::Kernels;
 pub use second_opinion::{Opinion, SecondOpinion};

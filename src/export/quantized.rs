@@ -1,10 +1,94 @@
 //! What a plan makes of every layer, ready to be stored.
 
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
 use super::error::ExportError;
-use crate::engine::{Ranges, RunError, quantize_layer_weight, weight_values};
-use crate::model::{Graph, GraphError, Layer};
+use crate::engine::{
+    Executor, Ranges, RoundedLayer, RoundedPlan, RunError, quantize_layer_weight, weight_values,
+};
+use crate::model::{Graph, GraphBuilder, GraphError, Layer};
 use crate::plan::{LayerPlan, Plan, TargetProfile};
-use crate::quant::{ActivationQuantizer, Grid, NumberFormat, QuantSpec, QuantizedWeights, Range};
+use crate::quant::{
+    ActivationQuantizer, Grid, NumberFormat, QuantSpec, QuantizedWeights, Range, RoundingMethod,
+};
+
+/// A network as it is exported: what a plan took from calibration data stands in place of its own.
+///
+/// Equalized weights and corrected biases are constants of the graph; rounded weights are kept beside it.
+#[derive(Clone, Debug)]
+pub struct TunedNetwork {
+    /// The network with its tuned constants; ids of nodes and values are those of the model.
+    pub graph: Arc<Graph>,
+    /// Its layers.
+    pub layers: Arc<[Layer]>,
+    /// Layers that were rounded on calibration data; `None` where that was not done for the plan.
+    rounded: Option<RoundedPlan>,
+}
+
+impl TunedNetwork {
+    /// The network that `executor` runs, which is the equalized one where the plan says so, with the
+    /// weights that were rounded for the plan.
+    ///
+    /// # Errors
+    /// None that the graph did not have before.
+    pub fn new(executor: &Executor, rounded: Option<&RoundedPlan>) -> Result<Self, ExportError> {
+        let layers = executor.layers();
+        let corrected: Vec<(&Layer, &Arc<[f32]>)> = rounded
+            .iter()
+            .flat_map(|rounded| layers.iter().zip(rounded.layers()))
+            .filter_map(|(layer, rounded)| Some((layer, rounded.as_ref()?.bias.as_ref()?)))
+            .collect();
+        let rounded = rounded.cloned();
+        if corrected.is_empty() {
+            return Ok(Self {
+                graph: Arc::clone(executor.graph()),
+                layers: Arc::clone(layers),
+                rounded,
+            });
+        }
+        let mut builder = Graph::clone(executor.graph()).into_builder();
+        for (layer, bias) in corrected {
+            let tensor = Tensor::new(&bias[..], &Device::Cpu).map_err(RunError::from)?;
+            builder.replace_constant(layer.node, 2, "corrected", tensor.into());
+        }
+        let graph = finished(builder, executor.graph())?;
+        Ok(Self {
+            layers: crate::model::layers(&graph).into(),
+            graph: Arc::new(graph),
+            rounded,
+        })
+    }
+}
+
+impl TunedNetwork {
+    /// A layer as it was rounded on calibration data; `None` where it takes the nearest levels.
+    fn rounded_layer(
+        &self,
+        index: usize,
+        layer: &Layer,
+        choice: &LayerPlan,
+    ) -> Result<Option<&RoundedLayer>, ExportError> {
+        if !choice.rounds_on_data() {
+            return Ok(None);
+        }
+        let rounded = self.rounded.as_ref().ok_or_else(|| {
+            ExportError::node(
+                &layer.name,
+                "its weight is rounded on calibration data, and there is none; give it with --calib DIR or --data DIR",
+            )
+        })?;
+        // A layer whose windows could not be summed takes the nearest levels.
+        Ok(rounded.layers().get(index).and_then(Option::as_ref))
+    }
+}
+
+fn finished(builder: GraphBuilder, original: &Graph) -> Result<Graph, ExportError> {
+    builder
+        .finish(original.metadata().clone())
+        .map_err(|error: GraphError| ExportError::Message(error.to_string()))
+}
 
 /// Weight, input quantizer and bias of one layer under a plan.
 #[derive(Clone, Debug)]
@@ -13,6 +97,8 @@ pub struct QuantizedLayer {
     pub weight: Option<QuantizedWeights>,
     /// What is chosen for the weight.
     pub weight_spec: QuantSpec,
+    /// How the weight was rounded, where that took calibration data.
+    pub rounding: Option<RoundingMethod>,
     /// How the input is quantized.
     pub activation: ActivationQuantizer,
     /// The bias, where the target stores it as integers.
@@ -70,18 +156,23 @@ impl IntegerBias {
 /// Quantizes every layer as a plan says and a target stores it.
 ///
 /// # Errors
-/// A weight that the arithmetic refuses, or a quantized input without a range.
+/// A weight that the arithmetic refuses, one that is to be rounded on calibration data and was not, or a
+/// quantized input without a range.
 pub fn quantize_layers(
-    graph: &Graph,
-    layers: &[Layer],
+    network: &TunedNetwork,
     plan: &Plan,
     ranges: Option<&Ranges>,
     profile: &TargetProfile,
 ) -> Result<Vec<QuantizedLayer>, ExportError> {
-    layers
+    network
+        .layers
         .iter()
         .zip(plan.layers())
-        .map(|(layer, choice)| quantize_layer(graph, layer, choice, ranges, profile))
+        .enumerate()
+        .map(|(index, (layer, choice))| {
+            let rounded = network.rounded_layer(index, layer, choice)?;
+            quantize_layer(&network.graph, layer, choice, rounded, ranges, profile)
+        })
         .collect()
 }
 
@@ -89,14 +180,17 @@ fn quantize_layer(
     graph: &Graph,
     layer: &Layer,
     choice: &LayerPlan,
+    rounded: Option<&RoundedLayer>,
     ranges: Option<&Ranges>,
     profile: &TargetProfile,
 ) -> Result<QuantizedLayer, ExportError> {
-    let weight = if choice.weight.format == NumberFormat::F32 {
-        None
-    } else {
-        let values = weight_values(graph, layer)?;
-        Some(quantize_layer_weight(layer, &values, &choice.weight)?)
+    let weight = match rounded {
+        _ if choice.weight.format == NumberFormat::F32 => None,
+        Some(rounded) => Some(QuantizedWeights::clone(&rounded.weights)),
+        None => {
+            let values = weight_values(graph, layer)?;
+            Some(quantize_layer_weight(layer, &values, &choice.weight)?)
+        }
     };
     let activation = input_quantizer(layer, &choice.activation, ranges)?;
     let bias = match (&weight, activation.grid(), layer.bias) {
@@ -112,6 +206,7 @@ fn quantize_layer(
     Ok(QuantizedLayer {
         weight,
         weight_spec: choice.weight,
+        rounding: rounded.map(|rounded| rounded.method),
         activation,
         bias,
         matmul_nbits: false,
@@ -186,29 +281,15 @@ pub(super) fn as_stored(
     layers: &[Layer],
     quantized: &[QuantizedLayer],
 ) -> Result<Graph, ExportError> {
-    let metadata = graph.metadata().clone();
     let mut builder = graph.clone().into_builder();
     for (layer, one) in layers.iter().zip(quantized) {
-        let (Some(bias), Some(old)) = (&one.bias, layer.bias) else {
+        let (Some(bias), Some(_)) = (&one.bias, layer.bias) else {
             continue;
         };
-        let name = format!("{}_quantized", graph.value(old).name);
-        let values = bias.values();
-        let tensor =
-            candle_core::Tensor::new(values, &candle_core::Device::Cpu).map_err(RunError::from)?;
-        let id = builder.fresh_value(&name);
-        builder.initializers.insert(id, tensor.into());
-        if let Some(slot) = builder
-            .nodes
-            .get_mut(layer.node.index())
-            .and_then(|node| node.inputs.get_mut(2))
-        {
-            *slot = Some(id);
-        }
+        let tensor = Tensor::new(bias.values(), &Device::Cpu).map_err(RunError::from)?;
+        builder.replace_constant(layer.node, 2, "quantized", tensor.into());
     }
-    builder
-        .finish(metadata)
-        .map_err(|error: GraphError| ExportError::Message(error.to_string()))
+    finished(builder, graph)
 }
 
 #[cfg(test)]

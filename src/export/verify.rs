@@ -1,7 +1,8 @@
 //! The exported file run by a real runtime, beside the simulation.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use crate::quant::ErrorSum;
 
 /// The script that runs a model outside of this program.
 const SCRIPT: &str = include_str!("run_model.py");
+
+/// How often a program that runs is looked after.
+const WAIT_STEP: Duration = Duration::from_millis(20);
 
 /// A runtime that is reached through a Python interpreter.
 #[expect(
@@ -349,10 +353,12 @@ impl Simulated {
 pub fn verify(
     request: &VerifyRequest<'_>,
     interpreter: Result<(&Path, Runtime), String>,
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, ExportError> {
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let simulated = simulate(request.simulation, request.batches, folder.path(), on_batch)?;
+    let (simulation, batches) = (request.simulation, request.batches);
+    let simulated = simulate(simulation, batches, folder.path(), cancel, on_batch)?;
     let graph = request.simulation.executor.graph();
     let names = |ids: &[crate::model::ValueId]| -> Vec<&str> {
         ids.iter()
@@ -369,6 +375,7 @@ pub fn verify(
                 simulated: &simulated,
                 input,
                 outputs: &outputs,
+                cancel,
             };
             RuntimeOutcome::Ran(Box::new(run.result(interpreter)?))
         }
@@ -405,6 +412,7 @@ struct RuntimeRun<'a> {
     simulated: &'a [Simulated],
     input: &'a str,
     outputs: &'a [&'a str],
+    cancel: &'a CancelToken,
 }
 
 impl RuntimeRun<'_> {
@@ -427,10 +435,16 @@ impl RuntimeRun<'_> {
             outputs_channels_last: &self.request.arithmetic.outputs_channels_last,
             runs: self.runs(runtime, taps.as_ref())?,
         };
-        let version = run_script(python, self.folder, &job)?;
+        let version = run_script(python, self.folder, &job, self.cancel)?;
         let ordered = if follows {
             let (simulation, batches) = (self.request.in_order, self.request.batches);
-            Some(simulate(simulation, batches, self.folder, &mut |_| {})?)
+            Some(simulate(
+                simulation,
+                batches,
+                self.folder,
+                self.cancel,
+                &mut |_| {},
+            )?)
         } else {
             None
         };
@@ -589,12 +603,13 @@ fn simulate(
     Simulation { executor, prepared }: Simulation<'_>,
     batches: &Batches,
     folder: &Path,
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Vec<Simulated>, ExportError> {
     let mut simulated = Vec::new();
     let mut samples = 0;
-    let cancel = CancelToken::default();
-    run_batches(executor, prepared, batches, &cancel, |batch, held| {
+    let batches = &batches.stopped_by(cancel);
+    run_batches(executor, prepared, batches, cancel, |batch, held| {
         let input = folder.join(format!("input-{}.npy", simulated.len()));
         let fed = executor
             .graph()
@@ -620,7 +635,12 @@ fn simulate(
     Ok(simulated)
 }
 
-fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, ExportError> {
+fn run_script(
+    python: &Path,
+    folder: &Path,
+    job: &Job<'_>,
+    cancel: &CancelToken,
+) -> Result<String, ExportError> {
     let failed = |error: std::io::Error| {
         ExportError::Message(format!("cannot run {}: {error}", python.display()))
     };
@@ -630,10 +650,11 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
         .map_err(|error| ExportError::Message(format!("cannot verify: {error}")))?;
     let manifest = folder.join("job.json");
     std::fs::write(&manifest, text).map_err(failed)?;
-    let output = Command::new(python)
-        .args([&script, &manifest])
-        .output()
-        .map_err(failed)?;
+    let output = output_of(
+        Command::new(python).args([&script, &manifest]),
+        folder,
+        cancel,
+    )?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         let lines: Vec<&str> = words
@@ -654,6 +675,45 @@ fn run_script(python: &Path, folder: &Path, job: &Job<'_>) -> Result<String, Exp
     serde_json::from_str::<Answer>(answer)
         .map(|answer| answer.version)
         .map_err(|error| ExportError::Message(format!("the runtime's answer is not JSON: {error}")))
+}
+
+/// What a program says; it is ended where the run is cancelled.
+///
+/// Both streams go to files in `folder`, which hold whatever it says without making it wait.
+fn output_of(
+    command: &mut Command,
+    folder: &Path,
+    cancel: &CancelToken,
+) -> Result<Output, ExportError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed =
+        |error: std::io::Error| ExportError::Message(format!("cannot run {program}: {error}"));
+    let paths = ["stdout", "stderr"].map(|name| folder.join(name));
+    let [stdout, stderr] = paths.each_ref().map(std::fs::File::create);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(stdout.map_err(failed)?)
+        .stderr(stderr.map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if let Err(cancelled) = cancel.check() {
+            // It may have ended by itself in the meantime.
+            child.kill().ok();
+            child.wait().map_err(failed)?;
+            return Err(RunError::from(cancelled).into());
+        }
+        std::thread::sleep(WAIT_STEP);
+    };
+    let [stdout, stderr] = paths.map(std::fs::read);
+    Ok(Output {
+        status,
+        stdout: stdout.map_err(failed)?,
+        stderr: stderr.map_err(failed)?,
+    })
 }
 
 /// An array of the runtime.

@@ -395,6 +395,37 @@ impl GraphBuilder {
         out
     }
 
+    /// Gives an input of a node a constant of its own, named after what it replaces.
+    ///
+    /// The old constant stays for other readers; where the input was left out, the new one is named after
+    /// the node. Ids of nodes and values stay what they are.
+    pub fn replace_constant(
+        &mut self,
+        node: NodeId,
+        slot: usize,
+        suffix: &str,
+        constant: Initializer,
+    ) {
+        let Some(reader) = self.nodes.get(node.index()) else {
+            return;
+        };
+        let old = reader.input(slot);
+        let base = match old {
+            Some(old) => self.values[old.index()].name.clone(),
+            None => format!("{}_input_{slot}", reader.name),
+        };
+        let id = self.fresh_value(&format!("{base}_{suffix}"));
+        if let Some(old) = old {
+            self.values[id.index()].element_type = self.values[old.index()].element_type;
+        }
+        self.initializers.insert(id, constant);
+        let inputs = &mut self.nodes[node.index()].inputs;
+        if inputs.len() <= slot {
+            inputs.resize(slot + 1, None);
+        }
+        inputs[slot] = Some(id);
+    }
+
     /// Sorts the nodes topologically and checks that every value has exactly one source.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub use groups::input_groups;
 pub use pattern::Assignment;
 pub use plan::{LayerPlan, Plan};
 pub use preset::Preset;
-pub use rounding::{Corrections, Rounding};
+pub use rounding::{Correction, Corrections, Rounding};
 pub use target::{
     ActivationCodes, BiasStorage, Claim, FileFormat, FittedPlan, GranularityRule, OpRules, Part,
     QuantizedTensors, TargetChange, TargetProfile, TensorRules, fit,

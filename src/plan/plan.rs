@@ -41,6 +41,28 @@ impl LayerPlan {
         self.weight.format != NumberFormat::F32 && (self.rounding != Rounding::Nearest || corrects)
     }
 
+    /// Chooses how levels are found, and with it how ranges are: `gptq` and `descent` search them for the
+    /// error of the output (`mse`), where nothing but the full range (`minmax`) was chosen before.
+    pub fn choose_rounding(&mut self, rounding: Rounding) {
+        let searches = |rounding| matches!(rounding, Rounding::Gptq | Rounding::Descent);
+        let calibrator = &mut self.weight.calibrator;
+        match (searches(self.rounding), searches(rounding)) {
+            (false, true) if *calibrator == Calibrator::MinMax => *calibrator = Calibrator::Mse,
+            (true, false) if *calibrator == Calibrator::Mse => *calibrator = Calibrator::MinMax,
+            _ => {}
+        }
+        self.rounding = rounding;
+    }
+
+    /// The same choice with nothing taken from calibration data but ranges.
+    #[must_use]
+    pub fn nearest(&self) -> Self {
+        let mut nearest = self.clone();
+        nearest.choose_rounding(Rounding::Nearest);
+        nearest.corrections = Corrections::NONE;
+        nearest
+    }
+
     /// The two widths.
     pub fn widths(&self) -> Widths {
         Widths {
@@ -186,6 +208,18 @@ impl Plan {
         }
     }
 
+    /// Whether any weight depends on calibration data, or is equalized with others.
+    pub fn is_tuned(&self) -> bool {
+        let tuned = |layer: &LayerPlan| layer.rounds_on_data() || layer.corrections.equalize;
+        self.layers.iter().any(tuned)
+    }
+
+    /// The same plan with nothing taken from calibration data but ranges.
+    #[must_use]
+    pub fn nearest(&self) -> Self {
+        Self::from_layers(self.layers.iter().map(LayerPlan::nearest).collect())
+    }
+
     /// Sets what is corrected in every layer.
     pub fn set_corrections(&mut self, corrections: Corrections) {
         for layer in &mut self.layers {
@@ -244,6 +278,33 @@ mod tests {
             .assign(&layers, &["head*=4/8".parse().unwrap()])
             .unwrap_err();
         assert!(error.to_string().contains("\"conv1\""), "{error}");
+    }
+
+    #[test]
+    fn ranges_follow_the_rounding_unless_they_were_chosen() {
+        for (calibrator, rounding, expected) in [
+            (Calibrator::MinMax, Rounding::Gptq, Calibrator::Mse),
+            (Calibrator::MinMax, Rounding::Auto, Calibrator::MinMax),
+            (
+                Calibrator::Percentile(99.9),
+                Rounding::Descent,
+                Calibrator::Percentile(99.9),
+            ),
+            (Calibrator::Mse, Rounding::Auto, Calibrator::Mse),
+        ] {
+            let mut layer = LayerPlan::with_widths(widths("4/8"));
+            layer.weight.calibrator = calibrator;
+            layer.choose_rounding(rounding);
+            assert_eq!(layer.weight.calibrator, expected, "{rounding}");
+        }
+        let before = Plan::uniform(1, widths("4/8"));
+        let mut after = before.clone();
+        after.edit(&[LayerId(0)], |layer| {
+            layer.choose_rounding(Rounding::Descent);
+            layer.corrections.bias = true;
+        });
+        assert!(after.is_tuned() && !before.is_tuned());
+        assert_eq!(after.nearest(), before);
     }
 
     #[test]

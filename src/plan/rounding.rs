@@ -56,6 +56,31 @@ impl FromStr for Rounding {
     }
 }
 
+/// One of the things that are corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// The bias.
+    Bias,
+    /// The weights before rounding.
+    Refit,
+    /// The ranges of channels.
+    Equalize,
+}
+
+impl Correction {
+    /// All of them in the order of menus.
+    pub const ALL: [Self; 3] = [Self::Bias, Self::Refit, Self::Equalize];
+
+    /// Name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bias => "bias",
+            Self::Refit => "refit",
+            Self::Equalize => "equalize",
+        }
+    }
+}
+
 /// What is corrected on calibration data besides the levels.
 ///
 /// Written as a list of `bias`, `refit` and `equalize`, separated by commas, or `none`.
@@ -78,14 +103,29 @@ impl Corrections {
         equalize: false,
     };
 
+    /// Whether one of them is corrected.
+    pub fn has(self, one: Correction) -> bool {
+        match one {
+            Correction::Bias => self.bias,
+            Correction::Refit => self.refit,
+            Correction::Equalize => self.equalize,
+        }
+    }
+
+    /// Switches one of them on or off.
+    pub fn set(&mut self, one: Correction, on: bool) {
+        let slot = match one {
+            Correction::Bias => &mut self.bias,
+            Correction::Refit => &mut self.refit,
+            Correction::Equalize => &mut self.equalize,
+        };
+        *slot = on;
+    }
+
     /// The names of what is corrected.
     fn names(self) -> impl Iterator<Item = &'static str> {
-        let all = [
-            (self.bias, "bias"),
-            (self.refit, "refit"),
-            (self.equalize, "equalize"),
-        ];
-        all.into_iter().filter_map(|(on, name)| on.then_some(name))
+        let all = Correction::ALL.into_iter();
+        all.filter(move |one| self.has(*one)).map(Correction::name)
     }
 }
 
@@ -107,12 +147,10 @@ impl FromStr for Corrections {
             return Ok(corrections);
         }
         for name in text.split(',') {
-            match name.trim() {
-                "bias" => corrections.bias = true,
-                "refit" => corrections.refit = true,
-                "equalize" => corrections.equalize = true,
-                other => return Err(PlanError::UnknownCorrection(other.to_owned())),
-            }
+            let name = name.trim();
+            let known = Correction::ALL.into_iter().find(|one| one.name() == name);
+            let one = known.ok_or_else(|| PlanError::UnknownCorrection(name.to_owned()))?;
+            corrections.set(one, true);
         }
         Ok(corrections)
     }

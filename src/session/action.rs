@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::export_desk::ExportOrder;
 use super::open_data::DataRequest;
 use super::search_setup::SearchRequest;
 use crate::data::Preprocess;
 use crate::engine::{SensitivityRequest, Subject};
 use crate::figure::{Figure, FigureFormat};
 use crate::model::LayerId;
-use crate::plan::{Plan, Preset};
+use crate::plan::{Correction, Plan, Preset, Rounding, TargetProfile};
 use crate::quant::{Calibrator, Granularity, NumberFormat, Range, Scheme};
 
 /// A change to some layers of the plan.
@@ -29,12 +30,34 @@ pub enum LayerEdit {
     WeightGranularity(Granularity),
     /// How the weight's range is chosen.
     WeightCalibrator(Calibrator),
+    /// How the levels of the weight are chosen, and with it how its range is.
+    Rounding(Rounding),
+    /// Whether something is corrected on calibration data.
+    Correct(Correction, bool),
     /// How the activation's range is chosen.
     ActivationCalibrator(Calibrator),
     /// A clip range set by hand, or `None` for the calibrator's.
     ActivationRange(Option<Range>),
     /// Presets and searches leave locked layers alone.
     Locked(bool),
+}
+
+/// A file whose path was typed, so that nobody has asked yet whether one that is there may be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// The project.
+    Project(PathBuf),
+    /// The plan.
+    Plan(PathBuf),
+}
+
+impl Typed {
+    /// The path.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::Project(path) | Self::Plan(path) => path,
+        }
+    }
 }
 
 /// What a view asks for; [`super::Session::apply`] carries it out.
@@ -58,6 +81,21 @@ pub enum Action {
     OpenProject(PathBuf),
     /// Write the project.
     SaveProject(PathBuf),
+    /// Write to a path that was typed; a file that is there is told by
+    /// [`super::Session::occupied`] and stays.
+    WriteTyped(Typed),
+    /// Leave the file that is told by [`super::Session::occupied`] as it is.
+    LeaveOccupied,
+    /// Export the plan for a runtime.
+    Export(ExportOrder),
+    /// Stop the export; files that are written stay.
+    StopExport,
+    /// Put away how the last export ended.
+    ForgetExportEnd,
+    /// Tell how large the file for a target would be; see [`super::Session::export_forecast`].
+    ForecastExport(&'static TargetProfile),
+    /// Look for what can check exports for a target, or whether an interpreter can.
+    FindRuntime(&'static TargetProfile, Option<PathBuf>),
     /// Replace the selection; the first layer is shown in the inspector.
     Select(Vec<LayerId>),
     /// Change layers of the plan; one undo step.
@@ -67,6 +105,8 @@ pub enum Action {
         /// What changes.
         edit: LayerEdit,
     },
+    /// Choose the calibrator of every input on calibration data; one undo step when it has ended.
+    ChooseCalibrators,
     /// Show the first selected layer's input under another clip range; the plan stays as it is.
     TryClip(Range),
     /// Apply a preset to every layer that is not locked.

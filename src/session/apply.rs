@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::action::{Action, LayerEdit};
+use super::action::{Action, LayerEdit, Typed};
 use super::bundled::bundled_samples;
 use super::error::SessionError;
 use super::files::{read_text, write_atomically};
@@ -28,11 +28,19 @@ impl Session {
             Action::SetPreprocess(preprocess) => self.set_preprocess(preprocess),
             Action::OpenSample(index) => self.open_sample(index),
             Action::ImportPlan(path) => self.import_plan(path),
-            Action::ExportPlan(path) => self.export_plan(path),
+            Action::ExportPlan(path) => self.export_plan(path, true),
             Action::OpenProject(path) => self.open_project(path),
-            Action::SaveProject(path) => self.save_project(path),
+            Action::SaveProject(path) => self.save_project(path, true),
+            Action::WriteTyped(typed) => self.write_typed(typed),
+            Action::LeaveOccupied => self.occupied = None,
+            Action::Export(order) => self.start_export(order),
+            Action::StopExport => self.stop_export(),
+            Action::ForgetExportEnd => self.forget_export_end(),
+            Action::ForecastExport(profile) => self.forecast_export(profile),
+            Action::FindRuntime(profile, python) => self.find_runtime(profile, python),
             Action::Select(layers) => self.select(layers),
             Action::Edit { layers, edit } => self.edit(&layers, &edit),
+            Action::ChooseCalibrators => self.start_choosing_calibrators(),
             Action::TryClip(range) => self.try_clip(range),
             Action::ApplyPreset(preset) => self.change_plan(preset.apply(&self.plan)),
             Action::Undo => self.undo(),
@@ -122,7 +130,8 @@ impl Session {
         });
     }
 
-    fn export_plan(&mut self, path: PathBuf) {
+    fn export_plan(&mut self, path: PathBuf, replaces: bool) {
+        self.occupied = None;
         let Some(file) = self.plan_file(&self.plan) else {
             self.tell(
                 Severity::Error,
@@ -132,9 +141,24 @@ impl Session {
             return;
         };
         self.jobs.files.start(&self.wake, move |_| {
+            if !replaces && path.exists() {
+                return Ok(FileDone::Occupied(Typed::Plan(path)));
+            }
             write_atomically(&path, file.to_json()?.as_bytes())?;
             Ok(FileDone::PlanWritten(path))
         });
+    }
+
+    /// Writes, unless that would replace a file that nobody was asked about.
+    fn write_typed(&mut self, typed: Typed) {
+        match typed {
+            // The project is there because it was opened or saved.
+            Typed::Project(path) if self.project_path() == Some(&path) => {
+                self.save_project(path, true);
+            }
+            Typed::Project(path) => self.save_project(path, false),
+            Typed::Plan(path) => self.export_plan(path, false),
+        }
     }
 
     fn open_project(&mut self, path: PathBuf) {
@@ -144,7 +168,8 @@ impl Session {
         });
     }
 
-    fn save_project(&mut self, path: PathBuf) {
+    fn save_project(&mut self, path: PathBuf, replaces: bool) {
+        self.occupied = None;
         self.keep_sweep();
         let Some(project) = self.project_file() else {
             self.tell(
@@ -157,6 +182,9 @@ impl Session {
         let fingerprint = self.plan_fingerprint.clone();
         self.history_changes.saving();
         self.jobs.files.start(&self.wake, move |_| {
+            if !replaces && path.exists() {
+                return Ok(FileDone::Occupied(Typed::Project(path)));
+            }
             project.write(&path)?;
             Ok(FileDone::ProjectWritten(path, fingerprint))
         });
@@ -172,6 +200,14 @@ impl Session {
         let mut plan = self.plan.clone();
         plan.edit(layers, |layer| edit.apply(layer));
         self.change_plan(plan);
+        if self.data.is_none() && self.plan.is_tuned() && edit.is_of_rounding() {
+            self.tell_with(
+                Severity::Warning,
+                "Rounding",
+                "Weights are rounded on calibration data: open a data folder, and the plan is rounded and measured".to_owned(),
+                Remedy::ChooseData,
+            );
+        }
     }
 
     /// Replaces the plan as one undo step; nothing happens if it is the same.
@@ -233,11 +269,16 @@ impl Session {
         self.pending_project = None;
         jobs.float.cancel();
         jobs.calibration.cancel();
+        jobs.tuning.cancel();
+        jobs.calibrators.cancel();
+        jobs.counterpart.cancel();
         jobs.evaluation.cancel();
         jobs.local_errors.cancel();
         jobs.sensitivity.cancel();
         jobs.second_order.cancel();
         jobs.search.cancel();
+        jobs.export.cancel();
+        jobs.export_forecast.cancel();
     }
 
     /// The plan file of a plan for the open model.
@@ -275,6 +316,11 @@ impl Session {
 }
 
 impl LayerEdit {
+    /// Whether it takes calibration data.
+    fn is_of_rounding(&self) -> bool {
+        matches!(self, Self::Rounding(_) | Self::Correct(..))
+    }
+
     fn apply(&self, layer: &mut LayerPlan) {
         match self {
             Self::WeightFormat(format) => layer.weight.format = *format,
@@ -287,6 +333,8 @@ impl LayerEdit {
             Self::ActivationScheme(scheme) => layer.activation.scheme = *scheme,
             Self::WeightGranularity(granularity) => layer.weight.granularity = *granularity,
             Self::WeightCalibrator(calibrator) => layer.weight.calibrator = *calibrator,
+            Self::Rounding(rounding) => layer.choose_rounding(*rounding),
+            Self::Correct(one, on) => layer.corrections.set(*one, *on),
             Self::ActivationCalibrator(calibrator) => {
                 layer.activation.calibrator = *calibrator;
                 layer.activation.range_override = None;

@@ -55,6 +55,9 @@ pub enum SessionError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A file is there already.
+    #[error("{} is there already; choose another folder, or replace it with --force", .0.display())]
+    Exists(PathBuf),
     /// The step needs something that is not there.
     #[error("{0}")]
     Missing(String),
@@ -63,6 +66,9 @@ pub enum SessionError {
 impl SessionError {
     /// Whether the run was stopped on request, which is no failure.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Run(error) if error.is_cancelled())
+        match self {
+            Self::Run(error) | Self::Export(ExportError::Run(error)) => error.is_cancelled(),
+            _ => false,
+        }
     }
 }

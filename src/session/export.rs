@@ -7,21 +7,75 @@ use super::error::SessionError;
 use super::files::write_together;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use crate::engine::{Arithmetic, Executor, PreparedPlan, Ranges};
+use super::tuning::Tuned;
+use crate::engine::{Arithmetic, Executor, PreparedPlan, Ranges, calibrate_values, equalized};
 use crate::export::{
-    ExportError, QuantizedLayer, Runtime, Simulation, StoredArithmetic, StoredNetwork,
-    Verification, VerifyRequest, choose_matmul_nbits, companions, model_file, nudged,
-    quantize_layers, verify,
+    ExportError, ModelFile, QuantizedLayer, Runtime, Simulation, StoredArithmetic, StoredNetwork,
+    TunedNetwork, Verification, VerifyRequest, choose_matmul_nbits, companion_notes, companions,
+    find_interpreter, model_file, nudged, quantize_layers, values_to_observe, verify,
 };
-use crate::plan::{FittedPlan, Plan, PlanFile, TargetProfile};
+use crate::jobs::CancelToken;
+use crate::plan::{FileFormat, FittedPlan, Plan, PlanFile, TargetProfile};
+
+/// What an export takes from calibration data: tuned weights and ranges.
+#[derive(Clone, Debug)]
+pub struct ExportSource {
+    /// The network with what was tuned.
+    pub network: TunedNetwork,
+    /// Ranges, where inputs are quantized.
+    pub ranges: Option<Arc<Ranges>>,
+}
+
+impl ExportSource {
+    /// A plan that was tuned; values that only the target quantizes are observed for it.
+    ///
+    /// # Errors
+    /// A calibration sample cannot be run, or the run is cancelled.
+    pub fn of(
+        tuned: &Tuned,
+        profile: &TargetProfile,
+        data: &OpenData,
+        cancel: &CancelToken,
+    ) -> Result<Self, SessionError> {
+        let executor = &*tuned.executor;
+        let more = values_to_observe(executor.graph(), profile);
+        let ranges = if more.is_empty() {
+            tuned.ranges.clone()
+        } else {
+            let batches = &data.calibration;
+            let ranges = calibrate_values(executor, batches, &more, cancel, &mut |_| {})?;
+            Some(Arc::new(ranges))
+        };
+        Ok(Self {
+            network: TunedNetwork::new(executor, tuned.rounded.as_ref())?,
+            ranges,
+        })
+    }
+
+    /// A plan that takes nothing from calibration data; layers are equalized where it says so.
+    ///
+    /// What does take something is refused when it is exported, with the layer's name.
+    ///
+    /// # Errors
+    /// A weight cannot be read.
+    pub fn without_data(model: &OpenModel, plan: &Plan) -> Result<Self, SessionError> {
+        let (executor, _) = equalized(&model.executor, plan, None, &CancelToken::default())?;
+        Ok(Self {
+            network: TunedNetwork::new(&executor, None)?,
+            ranges: None,
+        })
+    }
+}
 
 /// What to export, and where to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ExportRequest<'a> {
     /// The target.
     pub profile: &'a TargetProfile,
     /// The plan that the target can express.
     pub fitted: &'a FittedPlan,
+    /// What the plan takes from calibration data.
+    pub source: &'a ExportSource,
     /// Folder that the files go to; made if it is not there.
     pub folder: &'a Path,
     /// Whether files that are there already are replaced.
@@ -54,15 +108,49 @@ pub struct Exported {
 /// Refuses files that are there already.
 ///
 /// # Errors
-/// [`SessionError::Missing`] names the first of them and the remedy.
+/// [`SessionError::Exists`] names the first of them.
 pub fn check_free(files: &[PathBuf], replace: bool) -> Result<(), SessionError> {
     match files.iter().find(|file| file.exists()) {
-        Some(file) if !replace => Err(SessionError::Missing(format!(
-            "{} is there already; choose another folder, or replace it with --force",
-            file.display()
-        ))),
+        Some(file) if !replace => Err(SessionError::Exists(file.clone())),
         _ => Ok(()),
     }
+}
+
+/// The interpreter and the runtime that check exports for a target: its own, else ONNX Runtime where
+/// that reads the file too.
+///
+/// # Errors
+/// No interpreter has one of them; the message says how to get the target's own.
+pub fn verifier(
+    profile: &TargetProfile,
+    asked: Option<&Path>,
+) -> Result<(PathBuf, Runtime), SessionError> {
+    let own = match (profile.file, profile.name) {
+        (FileFormat::Tflite, _) => Runtime::LiteRt,
+        (FileFormat::SafeTensors, _) => Runtime::Torch,
+        (FileFormat::Onnx, "openvino") => Runtime::OpenVino,
+        (FileFormat::Onnx, _) => Runtime::OnnxRuntime,
+    };
+    match find_interpreter(asked, own) {
+        Ok(python) => Ok((python, own)),
+        Err(error) if own.file() != FileFormat::Onnx => Err(error.into()),
+        Err(error) => match find_interpreter(asked, Runtime::OnnxRuntime) {
+            Ok(python) => Ok((python, Runtime::OnnxRuntime)),
+            Err(_neither) => Err(error.into()),
+        },
+    }
+}
+
+/// The model file that an export for a target writes into a folder.
+pub(super) fn exported_model(model: &OpenModel, profile: &TargetProfile, folder: &Path) -> PathBuf {
+    let extension = profile.file.extension();
+    folder.join(format!("{}-{}.{extension}", stem(model), profile.name))
+}
+
+/// The model's name without its extension, which names of exported files begin with.
+fn stem(model: &OpenModel) -> String {
+    let stem = model.path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// Writes the model with its quantizers, and the plan beside it.
@@ -75,41 +163,33 @@ pub fn check_free(files: &[PathBuf], replace: bool) -> Result<(), SessionError> 
 /// written to; then no file is left half-written.
 pub fn export_plan(
     model: &OpenModel,
-    ranges: Option<&Ranges>,
     request: &ExportRequest<'_>,
 ) -> Result<Exported, SessionError> {
     let ExportRequest {
         profile,
         fitted,
+        source,
         folder,
         replace,
         matmul_nbits,
     } = *request;
-    let stem = model.path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem(model);
     let named = |suffix: &str| folder.join(format!("{stem}-{}{suffix}", profile.name));
-    let path = named(&format!(".{}", profile.file.extension()));
+    let path = exported_model(model, profile, folder);
     let plan_path = named(".plan.json");
     let plan = &fitted.plan;
-    let mut layers = quantize_layers(model.graph(), model.layers(), plan, ranges, profile)?;
+    let (graph, known) = (&source.network.graph, &source.network.layers);
+    let mut layers = source.quantized(plan, profile)?;
     if matmul_nbits {
-        choose_matmul_nbits(model.graph(), model.layers(), &mut layers)?;
+        choose_matmul_nbits(graph, known, &mut layers)?;
     }
     let network = StoredNetwork {
-        graph: model.graph(),
-        layers: model.layers(),
+        graph,
+        layers: known,
         plan,
         quantized: &layers,
     };
-    let written = model_file(
-        &model.path,
-        model.graph(),
-        model.layers(),
-        &layers,
-        ranges,
-        profile,
-        &origin(plan, profile),
-    );
-    let (written, refusal) = match written {
+    let (written, refusal) = match source.written(model, &layers, profile, &origin(plan, profile)) {
         Err(error @ ExportError::Unsupported(_)) => (None, Some(error)),
         other => (Some(other?), None),
     };
@@ -122,6 +202,7 @@ pub fn export_plan(
     let mut files = vec![path.clone(), plan_path.clone()];
     files.extend(beside.iter().map(|(path, _)| path.clone()));
     check_free(&files, replace)?;
+    let mut notes = companion_notes(profile.name, &network);
     let mut plan_file = PlanFile::new(plan, model.layers(), model.identity(), None);
     profile.name.clone_into(&mut plan_file.target);
     std::fs::create_dir_all(folder).map_err(|source| SessionError::Write {
@@ -146,13 +227,14 @@ pub fn export_plan(
         (None, Some(error)) => return Err(refused(&error, &beside)),
         (None, None) => return Err(SessionError::Missing("no model was written".to_owned())),
     };
+    notes.splice(..0, written.notes);
     Ok(Exported {
         model: path,
         files,
         size_bytes: written.bytes.len() as u64,
         constant_bytes: written.constant_bytes,
         opset: written.opset,
-        notes: written.notes,
+        notes,
         layers,
         arithmetic: written.arithmetic,
     })
@@ -171,12 +253,61 @@ fn refused(error: &ExportError, beside: &[(PathBuf, String)]) -> SessionError {
     ))
 }
 
+impl ExportSource {
+    /// Every layer as a target stores it.
+    fn quantized(
+        &self,
+        plan: &Plan,
+        profile: &TargetProfile,
+    ) -> Result<Vec<QuantizedLayer>, SessionError> {
+        let ranges = self.ranges.as_deref();
+        Ok(quantize_layers(&self.network, plan, ranges, profile)?)
+    }
+
+    /// The model file in memory.
+    fn written(
+        &self,
+        model: &OpenModel,
+        layers: &[QuantizedLayer],
+        profile: &TargetProfile,
+        origin: &str,
+    ) -> Result<ModelFile, ExportError> {
+        let (graph, known) = (&self.network.graph, &self.network.layers);
+        let ranges = self.ranges.as_deref();
+        model_file(&model.path, graph, known, layers, ranges, profile, origin)
+    }
+
+    /// What runs the network as it is stored.
+    fn executor(
+        &self,
+        layers: &[QuantizedLayer],
+        arithmetic: &StoredArithmetic,
+    ) -> Result<Executor, SessionError> {
+        let (graph, known) = (&self.network.graph, &self.network.layers);
+        let stored = arithmetic.graph(graph, known, layers)?;
+        Ok(Executor::new(Arc::new(stored)))
+    }
+}
+
+/// The layers as they are stored, ready to run.
+fn prepare_stored(
+    executor: &Executor,
+    layers: &[QuantizedLayer],
+    arithmetic: &StoredArithmetic,
+) -> Result<PreparedPlan, SessionError> {
+    let levels = layers.iter();
+    let levels = levels.map(|layer| (layer.weight.as_ref(), layer.activation));
+    let prepared = executor.prepare_levels(levels)?;
+    Ok(prepared.with_edges(executor.layers(), arithmetic.edges.clone()))
+}
+
 /// A model as a target stores it, to be evaluated in place of the original.
 #[derive(Debug)]
 pub struct StoredModel {
     /// Runs the network with the target's biases and constants.
     pub executor: Executor,
-    arithmetic: StoredArithmetic,
+    /// The plan ready to run on it.
+    pub prepared: PreparedPlan,
     /// Bytes of the file that an export would write.
     pub size_bytes: u64,
 }
@@ -189,43 +320,18 @@ impl StoredModel {
     pub fn of(
         model: &OpenModel,
         plan: &Plan,
-        ranges: Option<&Ranges>,
+        source: &ExportSource,
         profile: &TargetProfile,
     ) -> Result<Self, SessionError> {
-        let (graph, layers) = (model.graph(), model.layers());
-        let quantized = quantize_layers(graph, layers, plan, ranges, profile)?;
-        let origin = origin(plan, profile);
-        let path = &model.path;
-        let written = model_file(path, graph, layers, &quantized, ranges, profile, &origin)?;
+        let layers = source.quantized(plan, profile)?;
+        let written = source.written(model, &layers, profile, &origin(plan, profile))?;
+        let executor = source.executor(&layers, &written.arithmetic)?;
         Ok(Self {
-            executor: stored_executor(model, &quantized, &written.arithmetic)?,
+            prepared: prepare_stored(&executor, &layers, &written.arithmetic)?,
+            executor,
             size_bytes: written.bytes.len() as u64,
-            arithmetic: written.arithmetic,
         })
     }
-
-    /// The plan as the target computes it.
-    ///
-    /// # Errors
-    /// As [`Executor::prepare`].
-    pub fn prepare(
-        &self,
-        plan: &Plan,
-        ranges: Option<&Ranges>,
-    ) -> Result<PreparedPlan, SessionError> {
-        let prepared = self.executor.prepare(plan, ranges)?;
-        Ok(prepared.with_edges(self.executor.layers(), self.arithmetic.edges.clone()))
-    }
-}
-
-/// Runs the network with what a target stores.
-fn stored_executor(
-    model: &OpenModel,
-    quantized: &[QuantizedLayer],
-    arithmetic: &StoredArithmetic,
-) -> Result<Executor, SessionError> {
-    let graph = arithmetic.graph(model.graph(), model.layers(), quantized)?;
-    Ok(Executor::new(Arc::new(graph)))
 }
 
 /// What the file says of where it comes from.
@@ -241,37 +347,32 @@ fn origin(plan: &Plan, profile: &TargetProfile) -> String {
 /// that is part of this program.
 ///
 /// # Errors
-/// The interpreter or the runtime fails, or a sample cannot be run.
+/// The interpreter or the runtime fails, a sample cannot be run, or the run is cancelled.
 pub fn verify_export(
     model: &OpenModel,
     exported: &Exported,
-    (profile, ranges): (&TargetProfile, Option<&Ranges>),
+    request: &ExportRequest<'_>,
     data: &OpenData,
     interpreter: Result<(&Path, Runtime), String>,
+    cancel: &CancelToken,
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Verification, SessionError> {
-    let executor = stored_executor(model, &exported.layers, &exported.arithmetic)?;
+    let ExportRequest {
+        source, profile, ..
+    } = *request;
+    let Exported {
+        layers, arithmetic, ..
+    } = exported;
+    let executor = source.executor(layers, arithmetic)?;
     let ordered =
         Executor::new(Arc::clone(executor.graph())).with_arithmetic(Arithmetic::OnnxRuntime);
-    let levels = exported.layers.iter();
-    let levels = levels.map(|layer| (layer.weight.as_ref(), layer.activation));
-    let edges = exported.arithmetic.edges.clone();
-    let prepared = executor.prepare_levels(levels.clone())?;
-    let prepared = prepared.with_edges(executor.layers(), edges);
-    let prepared_in_order = ordered.prepare_levels(levels)?;
-    let moved = model_file(
-        &model.path,
-        model.graph(),
-        model.layers(),
-        &nudged(&exported.layers),
-        ranges,
-        profile,
-        "a copy to compare with",
-    )?;
+    let prepared = prepare_stored(&executor, layers, arithmetic)?;
+    let prepared_in_order = prepare_stored(&ordered, layers, arithmetic)?;
+    let moved = source.written(model, &nudged(layers), profile, "a copy to compare with")?;
     let request = VerifyRequest {
         model: &exported.model,
         nudged: &moved.bytes,
-        arithmetic: &exported.arithmetic,
+        arithmetic,
         simulation: Simulation {
             executor: &executor,
             prepared: &prepared,
@@ -282,5 +383,5 @@ pub fn verify_export(
         },
         batches: &data.evaluation,
     };
-    Ok(verify(&request, interpreter, on_batch)?)
+    Ok(verify(&request, interpreter, cancel, on_batch)?)
 }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::Session;
 use crate::engine::{Classification, Comparison};
-use crate::plan::{Cost, Fingerprint, Plan};
+use crate::plan::{Cost, Fingerprint, Plan, Rounding};
 
 /// An evaluated plan with what was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +29,10 @@ pub struct HistoryEntry {
     pub comparison: Comparison,
 }
 
-/// A short name for a plan: `W4 A8` where uniform, else the average bits.
+/// A short name for a plan: `W4 A8` where uniform, else the average bits; with how weights are rounded.
 pub(super) fn describe(plan: &Plan, cost: &Cost) -> String {
     let mut widths = plan.layers().iter().map(crate::plan::LayerPlan::widths);
-    match widths.next() {
+    let widths = match widths.next() {
         Some(first) if widths.all(|other| other == first) => {
             format!("W{} A{}", first.weight, first.activation)
         }
@@ -40,7 +40,25 @@ pub(super) fn describe(plan: &Plan, cost: &Cost) -> String {
             "mixed W{:.1} A{:.1}",
             cost.average_weight_bits, cost.average_activation_bits
         ),
+    };
+    match rounding_of(plan) {
+        Some(rounding) => format!("{widths} {rounding}"),
+        None => widths,
     }
+}
+
+/// How all weights are rounded, in a word; `None` for nearest.
+fn rounding_of(plan: &Plan) -> Option<&'static str> {
+    if !plan.is_tuned() {
+        return None;
+    }
+    let mut roundings = plan.layers().iter().map(|layer| layer.rounding);
+    let first = roundings.next()?;
+    Some(match first {
+        _ if roundings.any(|other| other != first) => "rounded",
+        Rounding::Nearest => "corrected",
+        all => all.name(),
+    })
 }
 
 /// Seconds since 1970.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::open_model::OpenModel;
-use crate::engine::{Ranges, RunError, quantize_layer_weight, weight_values};
-use crate::model::LayerId;
+use super::tuning::Tuned;
+use crate::engine::{
+    Executor, Ranges, RoundedLayer, RunError, quantize_layer_weight, weight_values,
+};
+use crate::model::{Layer, LayerId};
 use crate::plan::LayerPlan;
 use crate::quant::{
     ActivationQuantizer, Calibrator, ErrorSum, Grid, Histogram, NumberFormat, QuantError,
@@ -27,8 +30,24 @@ pub struct Inspection {
     pub choice: LayerPlan,
     /// The weight.
     pub weight: WeightInspection,
+    /// How the weight was rounded, once that took calibration data.
+    pub rounded: Option<RoundedInspection>,
     /// The input activation, once it is calibrated.
     pub activation: Option<ActivationInspection>,
+}
+
+/// A weight that was rounded on calibration data, beside the same rounded to nearest.
+#[derive(Clone, Debug)]
+pub struct RoundedInspection {
+    /// How it was rounded, for example `descent, refit with ridge 0.1, bias corrected`.
+    pub method: String,
+    /// SQNR of the layer's output on calibration samples in dB, to nearest and as it is now; both with
+    /// the error of the layers before.
+    pub output_sqnr_db: [f64; 2],
+    /// Signal and noise of the weight that is rounded to nearest.
+    pub nearest_errors: SliceErrors,
+    /// Distribution of its error.
+    pub nearest_histogram: Option<Histogram>,
 }
 
 /// A weight, before and after quantization.
@@ -123,7 +142,7 @@ pub struct ActivationInspection {
 }
 
 impl Inspection {
-    /// Computes the inspection of a layer.
+    /// Computes the inspection of a layer; `tuned` is the plan as it was rounded, if it was.
     ///
     /// # Errors
     /// [`RunError`] names the layer if its weight cannot be quantized as chosen.
@@ -132,11 +151,21 @@ impl Inspection {
         layer: LayerId,
         choice: &LayerPlan,
         ranges: Option<&Ranges>,
+        tuned: Option<&Tuned>,
     ) -> Result<Self, RunError> {
+        let executor = tuned.map_or(&model.executor, |tuned| &tuned.executor);
+        let study = WeightStudy::new(executor, layer)?;
+        let rounded = tuned
+            .and_then(|tuned| tuned.rounded.as_ref())
+            .and_then(|rounded| rounded.layers().get(layer.index())?.as_ref());
+        let quantized = rounded.map(|rounded| &*rounded.weights);
         Ok(Self {
             layer,
             choice: choice.clone(),
-            weight: inspect_weight(model, layer, &choice.weight)?,
+            weight: study.inspect(&choice.weight, quantized)?,
+            rounded: rounded
+                .map(|rounded| study.beside_nearest(&choice.nearest().weight, rounded))
+                .transpose()?,
             activation: ranges
                 .map(|ranges| inspect_activation(model, layer, &choice.activation, ranges))
                 .transpose()?,
@@ -144,31 +173,63 @@ impl Inspection {
     }
 }
 
-fn inspect_weight(
-    model: &OpenModel,
-    id: LayerId,
-    spec: &QuantSpec,
-) -> Result<WeightInspection, RunError> {
-    let layer = &model.layers()[id.index()];
-    let values = weight_values(model.graph(), layer)?;
-    let quantized = (spec.format != NumberFormat::F32)
-        .then(|| quantize_layer_weight(layer, &values, spec))
-        .transpose()?;
-    let ranges = channel_ranges(&values, &layer.weight_shape, layer.channel_axis)
-        .map_err(|error| RunError::layer(layer, error.to_string()))?;
-    Ok(WeightInspection {
-        statistics: slice_statistics(&values),
-        histogram: histogram(&values, BINS).as_ref().map(drawn),
-        error_histogram: quantized
+/// A float weight that is looked into.
+struct WeightStudy<'a> {
+    layer: &'a Layer,
+    values: Vec<f32>,
+}
+
+impl<'a> WeightStudy<'a> {
+    fn new(executor: &'a Executor, id: LayerId) -> Result<Self, RunError> {
+        let layer = &executor.layers()[id.index()];
+        let values = weight_values(executor.graph(), layer)?;
+        Ok(Self { layer, values })
+    }
+
+    /// The weight under a choice; `rounded` are its levels where they were chosen on data.
+    fn inspect(
+        &self,
+        spec: &QuantSpec,
+        rounded: Option<&QuantizedWeights>,
+    ) -> Result<WeightInspection, RunError> {
+        let Self { layer, values } = self;
+        let nearest = (rounded.is_none() && spec.format != NumberFormat::F32)
+            .then(|| quantize_layer_weight(layer, values, spec))
+            .transpose()?;
+        let quantized = rounded.or(nearest.as_ref());
+        let ranges = channel_ranges(values, &layer.weight_shape, layer.channel_axis)
+            .map_err(|error| RunError::layer(layer, error.to_string()))?;
+        Ok(WeightInspection {
+            statistics: slice_statistics(values),
+            histogram: histogram(values, BINS).as_ref().map(drawn),
+            error_histogram: quantized.and_then(|quantized| self.errors(quantized)),
+            errors: quantized.map(|quantized| quantized.errors),
+            levels: quantized.and_then(|it| levels(it, spec.format)),
+            channels: inspect_channels(&ranges, quantized),
+            grids: quantized.map_or_else(Vec::new, |quantized| quantized.grids.clone()),
+        })
+    }
+
+    /// Distribution of the error of a quantized weight.
+    fn errors(&self, quantized: &QuantizedWeights) -> Option<Histogram> {
+        error_histogram(&self.values, &quantized.dequantized, BINS)
             .as_ref()
-            .and_then(|quantized| error_histogram(&values, &quantized.dequantized, BINS))
-            .as_ref()
-            .map(drawn),
-        errors: quantized.as_ref().map(|quantized| quantized.errors),
-        levels: quantized.as_ref().and_then(|it| levels(it, spec.format)),
-        channels: inspect_channels(&ranges, quantized.as_ref()),
-        grids: quantized.map_or_else(Vec::new, |quantized| quantized.grids),
-    })
+            .map(drawn)
+    }
+
+    fn beside_nearest(
+        &self,
+        spec: &QuantSpec,
+        rounded: &RoundedLayer,
+    ) -> Result<RoundedInspection, RunError> {
+        let nearest = quantize_layer_weight(self.layer, &self.values, spec)?;
+        Ok(RoundedInspection {
+            method: rounded.method.to_string(),
+            output_sqnr_db: rounded.output_sqnr_db,
+            nearest_errors: nearest.errors,
+            nearest_histogram: self.errors(&nearest),
+        })
+    }
 }
 
 fn levels(quantized: &QuantizedWeights, format: NumberFormat) -> Option<Levels> {

@@ -1,5 +1,6 @@
 //! Where the background jobs of a session run: one slot a kind.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::error::SessionError;
@@ -10,6 +11,8 @@ use crate::jobs::{JobContext, JobError, JobHandle, Wake, spawn};
 pub struct JobStatus {
     /// What runs, for example `Evaluating plan`.
     pub name: &'static str,
+    /// What of it is done now; empty where it has no stages.
+    pub stage: Cow<'static, str>,
     /// Steps done and in total; a total of 0 is unknown.
     pub done: u64,
     /// Steps in total.
@@ -106,6 +109,7 @@ impl<P: Send + 'static, T: Send + 'static> Slot<P, T> {
         let handle = self.running.as_ref()?;
         Some(JobStatus {
             name: self.name,
+            stage: handle.progress.stage(),
             done: handle.progress.done(),
             total: handle.progress.total(),
             fraction: handle.progress.fraction(),

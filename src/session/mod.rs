@@ -8,6 +8,7 @@ mod apply;
 mod bundled;
 mod error;
 mod export;
+mod export_desk;
 mod figures;
 mod files;
 mod forecast;
@@ -38,18 +39,24 @@ mod session;
 mod standing;
 mod sweep_store;
 mod tuning;
+mod tuning_desk;
 mod undo;
 mod work;
 
-pub use action::{Action, LayerEdit};
+pub use action::{Action, LayerEdit, Typed};
 pub use apply::read_plan;
 pub use bundled::{BundledSample, bundled_samples};
 pub use error::SessionError;
-pub use export::{ExportRequest, Exported, StoredModel, check_free, export_plan, verify_export};
+pub use export::{
+    ExportRequest, ExportSource, Exported, StoredModel, check_free, export_plan, verifier,
+    verify_export,
+};
+pub use export_desk::{ExportEnd, ExportForecast, ExportOrder, ExportReport, RuntimeFound};
 pub use files::write_atomically;
 pub use history::HistoryEntry;
 pub use inspection::{
-    ActivationInspection, ChannelInspection, Inspection, Levels, WeightInspection,
+    ActivationInspection, ChannelInspection, Inspection, Levels, RoundedInspection,
+    WeightInspection,
 };
 pub use job_slot::JobStatus;
 pub use memory::{default_cache_bytes, process_bytes};
@@ -68,4 +75,5 @@ pub use search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};
 pub use sweep_store::{SweepKey, SweepStore};
-pub use tuning::{Tuned, TuningStage, needs_calibration, tune};
+pub use tuning::{Tuned, TuningMemory, TuningStage, needs_calibration, tune};
+pub use tuning_desk::{Counterpart, RoundingState};

@@ -18,7 +18,7 @@ use super::session::{
 use super::sweep_store::SweepStore;
 use super::undo::UndoStack;
 use super::work::{self, Opened};
-use crate::engine::{ActivationCache, Evaluation};
+use crate::engine::{ActivationCache, Evaluation, Executor};
 use crate::jobs::JobError;
 use crate::model::LayerId;
 use crate::plan::{Plan, Preset, cost};
@@ -31,10 +31,12 @@ impl Session {
         let before = self.running_jobs().len();
         let mut changed = self.poll_opening();
         changed |= self.poll_files();
+        changed |= self.poll_export();
         changed |= self.poll_figures();
         changed |= self.poll_recent();
         changed |= self.poll_previews();
         changed |= self.poll_baseline();
+        changed |= self.poll_tuning();
         changed |= self.poll_evaluation();
         changed |= self.poll_sweeps();
         changed |= self.poll_scores();
@@ -75,6 +77,7 @@ impl Session {
             Preset::by_name("W8A8").map_or_else(|_| plan.clone(), |preset| preset.apply(&plan));
         let plan = model.stored_plan.clone().unwrap_or(plan);
         self.close_data();
+        self.forget_exports();
         self.sweeps = SweepStore::default();
         self.forget_scores();
         self.inspection = None;
@@ -211,6 +214,7 @@ impl Session {
         self.close_sweeps();
         self.sensitivity = None;
         self.forget_search();
+        self.forget_tuning();
         self.forget_activations();
         self.jobs.float.clear();
         self.jobs.calibration.clear();
@@ -225,6 +229,7 @@ impl Session {
         match outcome {
             Ok(FileDone::PlanRead(plan)) => self.change_plan(plan),
             Ok(FileDone::ProjectRead(path, project)) => self.project_read(path, project),
+            Ok(FileDone::Occupied(typed)) => self.occupied = Some(typed),
             Ok(FileDone::PlanWritten(path)) => self.tell(
                 Severity::Info,
                 "Export plan",
@@ -413,10 +418,15 @@ impl Session {
     /// Brings everything that depends on the plan up to date.
     pub(super) fn plan_changed(&mut self) {
         self.plan_fingerprint = self.plan.fingerprint();
+        let is_tuned = self.plan.is_tuned();
+        self.nearest = is_tuned.then(|| self.plan.nearest().fingerprint());
         self.cost = self
             .model
             .as_ref()
             .map(|model| cost(model.layers(), &self.plan, model.other_parameters));
+        self.jobs.tuning.clear();
+        self.jobs.calibrators.clear();
+        self.jobs.counterpart.clear();
         self.jobs.evaluation.clear();
         self.result = None;
         self.halted = false;
@@ -442,7 +452,7 @@ impl Session {
         }
     }
 
-    /// Starts the next job that is missing: float, calibration, the plan, then local errors.
+    /// Starts the next job that is missing: float, calibration, rounding, the plan, then local errors.
     pub(super) fn advance(&mut self) {
         let (Some(model), Some(data)) = (self.model.clone(), self.data.clone()) else {
             return;
@@ -456,8 +466,14 @@ impl Session {
             self.start_calibration(model, data);
         } else {
             let measured = self.result().is_some_and(|result| result.finished);
-            if !measured && !self.jobs.evaluation.is_running() {
+            if !measured && self.nearest.is_some() && self.tuned().is_none() {
+                self.start_tuning(Arc::clone(&model), Arc::clone(&data));
+            } else if !measured && !self.jobs.evaluation.is_running() {
                 self.start_evaluation(Arc::clone(&model), Arc::clone(&data));
+            }
+            let compared = self.nearest.is_none() || self.counterpart().is_some();
+            if measured && !compared && !self.jobs.counterpart.is_running() {
+                self.start_counterpart(Arc::clone(&model), Arc::clone(&data));
             }
             let screened = self
                 .local_errors
@@ -475,7 +491,9 @@ impl Session {
         let jobs = &mut self.jobs;
         let urgent = jobs.float.is_running()
             || jobs.calibration.is_running()
+            || jobs.tuning.is_running()
             || jobs.evaluation.is_running();
+        jobs.counterpart.set_paused(urgent);
         jobs.local_errors.set_paused(urgent);
         jobs.sensitivity.set_paused(urgent);
         jobs.second_order.set_paused(urgent);
@@ -501,23 +519,40 @@ impl Session {
     }
 
     fn start_evaluation(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+        let tuned = self.tuned().cloned();
+        let executor = match &tuned {
+            Some(tuned) => Arc::clone(&tuned.executor),
+            None => Arc::clone(&model.executor),
+        };
+        self.share_activations_of(&executor);
         let (plan, ranges, reference) =
             (self.plan.clone(), self.ranges.clone(), self.float.clone());
         let (cache, cache_bytes) = (Arc::clone(&self.cache), self.cache_bytes);
         self.jobs.evaluation.start(&self.wake, move |context| {
             let cache = cache.get_or_init(|| {
-                let (executor, batches) = (&model.executor, &data.evaluation);
-                ActivationCache::new(executor, batches, LAYER_ERROR_SAMPLES, cache_bytes)
+                let batches = &data.evaluation;
+                ActivationCache::new(&executor, batches, LAYER_ERROR_SAMPLES, cache_bytes)
             });
-            work::run_evaluation(
-                context,
-                &model,
-                cache,
-                &plan,
-                ranges.as_deref(),
-                reference.as_deref(),
-            )
+            let prepared = match &tuned {
+                Some(tuned) => tuned.prepared.clone(),
+                None => executor.prepare_cancellable(&plan, ranges.as_deref(), &context.cancel)?,
+            };
+            work::run_evaluation(context, &executor, cache, &prepared, reference.as_deref())
         });
+    }
+
+    /// Activations are shared by evaluations of one network; what holds weights that were let go is let
+    /// go with them.
+    fn share_activations_of(&mut self, executor: &Arc<Executor>) {
+        let let_go = self.tuning_let_go();
+        let is_same = self
+            .cached
+            .as_ref()
+            .is_some_and(|(known, at)| Arc::ptr_eq(known, executor) && *at == let_go);
+        if !is_same {
+            self.forget_activations();
+            self.cached = Some((Arc::clone(executor), let_go));
+        }
     }
 
     fn start_local_errors(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
@@ -551,9 +586,16 @@ impl Session {
         let Some(choice) = self.plan.layer(layer).cloned() else {
             return;
         };
-        let ranges = self.ranges.clone();
+        let (ranges, tuned) = (self.ranges.clone(), self.tuned().cloned());
         self.jobs.inspection.start(&self.wake, move |context| {
-            work::run_inspection(&context.cancel, &model, layer, &choice, ranges.as_deref())
+            work::run_inspection(
+                &context.cancel,
+                &model,
+                layer,
+                &choice,
+                ranges.as_deref(),
+                tuned.as_deref(),
+            )
         });
     }
 }

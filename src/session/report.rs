@@ -56,7 +56,7 @@ pub fn write_report(path: &Path, request: &ReportRequest<'_>) -> Result<(), Sess
         plan: request.plan,
         cost: cost(model.layers(), request.plan, model.other_parameters),
         prepared: measured.map(|measured| &measured.tuned.prepared),
-        ranges: measured.and_then(|measured| measured.tuned.ranges.as_ref()),
+        ranges: measured.and_then(|measured| measured.tuned.ranges.as_deref()),
         roundings: measured
             .map(|measured| roundings(measured.tuned))
             .unwrap_or_default(),

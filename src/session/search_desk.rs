@@ -348,7 +348,9 @@ impl Session {
 fn has_schemes_of(plan: &Plan, base: &Plan) -> bool {
     let mut layers = plan.layers().iter().zip(base.layers());
     layers.all(|(now, then)| {
-        now.weight.same_but_format(&then.weight) && now.activation.same_but_format(&then.activation)
+        let alike = now.weight.same_but_format(&then.weight)
+            && now.activation.same_but_format(&then.activation);
+        alike && now.rounding == then.rounding && now.corrections == then.corrections
     })
 }
 

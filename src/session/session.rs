@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::action::Typed;
 use super::error::SessionError;
+use super::export_desk::{ExportDesk, ExportEnd, ExportForecast, RuntimeFound};
 use super::history::{HistoryChanges, HistoryEntry};
 use super::inspection::{ActivationInspection, Inspection};
 use super::job_slot::{JobStatus, Slot};
@@ -21,11 +23,13 @@ use super::recent::Recent;
 use super::scoring::Scoring;
 use super::search_desk::{SearchDesk, SearchNews};
 use super::sweep_store::SweepStore;
+use super::tuning::Tuned;
+use super::tuning_desk::TuningDesk;
 use super::undo::UndoStack;
 use super::work::Opened;
 use crate::engine::{
-    ActivationCache, Evaluation, FloatReference, LocalErrors, Ranges, Screens, SecondOrder,
-    Sensitivity,
+    ActivationCache, Evaluation, Executor, FloatReference, LocalErrors, Ranges, Screens,
+    SecondOrder, Sensitivity,
 };
 use crate::jobs::{Wake, start_workers};
 use crate::model::LayerId;
@@ -77,6 +81,8 @@ pub struct Session {
     pub(super) result: Option<PlanResult>,
     /// What evaluations share; made by the first evaluation on the open data.
     pub(super) cache: Arc<OnceLock<ActivationCache>>,
+    /// The network that it is for, and how often rounded layers were let go when it was made.
+    pub(super) cached: Option<(Arc<Executor>, u64)>,
     pub(super) cache_bytes: usize,
     pub(super) history: Vec<HistoryEntry>,
     pub(super) history_changes: HistoryChanges,
@@ -94,6 +100,9 @@ pub struct Session {
     pub(super) sweeps: SweepStore,
     pub(super) scoring: Scoring,
     pub(super) search: SearchDesk,
+    pub(super) tuning: TuningDesk,
+    /// The plan rounded to nearest, where it does more than that.
+    pub(super) nearest: Option<Fingerprint>,
     pub(super) inspection: Option<Inspection>,
     /// The same layer under the choice that it had before.
     pub(super) inspection_before: Option<Inspection>,
@@ -113,6 +122,9 @@ pub struct Session {
     pub(super) pending_history: Vec<StoredResult>,
     /// Stopped by hand: nothing starts by itself until something is asked for.
     pub(super) halted: bool,
+    /// A file that is in the way of one whose path was typed.
+    pub(super) occupied: Option<Typed>,
+    pub(super) export: ExportDesk,
     pub(super) jobs: Jobs,
 }
 
@@ -133,7 +145,10 @@ pub(super) struct Jobs {
     pub(super) opening_data: Slot<(), OpenData>,
     pub(super) float: Slot<Arc<FloatReference>, Arc<FloatReference>>,
     pub(super) calibration: Slot<(), Arc<Ranges>>,
+    pub(super) tuning: Slot<(), Arc<Tuned>>,
     pub(super) evaluation: Slot<Evaluation, Evaluation>,
+    pub(super) calibrators: Slot<(), Plan>,
+    pub(super) counterpart: Slot<(), (Plan, Evaluation)>,
     pub(super) local_errors: Slot<LocalErrors, LocalErrors>,
     pub(super) sensitivity: Slot<Sensitivity, Sensitivity>,
     pub(super) second_order: Slot<SecondOrder, SecondOrder>,
@@ -142,6 +157,9 @@ pub(super) struct Jobs {
     pub(super) inspection: Slot<(), Inspection>,
     pub(super) pictures: Slot<(), DecodedPictures>,
     pub(super) files: Slot<(), FileDone>,
+    pub(super) export: Slot<(), ExportEnd>,
+    pub(super) export_forecast: Slot<(), ExportForecast>,
+    pub(super) runtime: Slot<(), RuntimeFound>,
     pub(super) figures: Slot<(), PathBuf>,
     pub(super) previews: Slot<(), Previews>,
     pub(super) recent: Slot<(), BTreeSet<PathBuf>>,
@@ -154,6 +172,8 @@ pub(super) enum FileDone {
     PlanRead(Plan),
     /// A project file was read.
     ProjectRead(PathBuf, Box<super::project_file::ProjectFile>),
+    /// A file is in the way of one whose path was typed.
+    Occupied(Typed),
     /// The plan was exported.
     PlanWritten(PathBuf),
     /// The project was saved with this plan.
@@ -167,7 +187,10 @@ impl Default for Jobs {
             opening_data: Slot::new("Opening data"),
             float: Slot::new("Measuring float"),
             calibration: Slot::new("Calibrating"),
+            tuning: Slot::new("Rounding weights"),
             evaluation: Slot::new("Evaluating plan"),
+            calibrators: Slot::new("Choosing calibrators"),
+            counterpart: Slot::new("Evaluating nearest"),
             local_errors: Slot::new("Local errors"),
             sensitivity: Slot::new("Sensitivity"),
             second_order: Slot::new("Second-order score"),
@@ -176,6 +199,9 @@ impl Default for Jobs {
             inspection: Slot::new("Inspecting layer"),
             pictures: Slot::new("Decoding pictures"),
             files: Slot::new("Files"),
+            export: Slot::new("Exporting"),
+            export_forecast: Slot::new("Size of the export"),
+            runtime: Slot::new("Looking for a runtime"),
             figures: Slot::new("Saving plot"),
             previews: Slot::new("Decoding samples"),
             recent: Slot::new("Looking for recent files"),
@@ -212,6 +238,7 @@ impl Session {
             ranges: None,
             result: None,
             cache: Arc::default(),
+            cached: None,
             cache_bytes: default_cache_bytes(),
             history: Vec::new(),
             history_changes: HistoryChanges::default(),
@@ -223,6 +250,8 @@ impl Session {
             sweeps: SweepStore::default(),
             scoring: Scoring::default(),
             search: SearchDesk::default(),
+            tuning: TuningDesk::default(),
+            nearest: None,
             inspection: None,
             inspection_before: None,
             tried_clip: None,
@@ -237,6 +266,8 @@ impl Session {
             pending_project: None,
             pending_history: Vec::new(),
             halted: false,
+            occupied: None,
+            export: ExportDesk::default(),
             jobs: Jobs::default(),
         })
     }
@@ -378,6 +409,7 @@ impl Session {
     /// Starts with an empty cache.
     pub(super) fn forget_activations(&mut self) {
         let old = std::mem::take(&mut self.cache);
+        self.cached = None;
         // Giving gigabytes back takes long enough to be seen.
         rayon::spawn(move || drop(old));
     }
@@ -397,6 +429,16 @@ impl Session {
         self.saved.as_ref().map(|(path, _)| path)
     }
 
+    /// A file that is there already under a path that was typed; nothing was written.
+    pub fn occupied(&self) -> Option<&Typed> {
+        self.occupied.as_ref()
+    }
+
+    /// How far the running export is.
+    pub fn export_status(&self) -> Option<JobStatus> {
+        self.jobs.export.status()
+    }
+
     /// Whether the plan, or names and pins of the history, differ from the saved project, or were
     /// changed and never saved.
     pub fn is_modified(&self) -> bool {
@@ -414,10 +456,14 @@ impl Session {
             jobs.opening.status(),
             jobs.opening_data.status(),
             jobs.files.status(),
+            jobs.export.status(),
             jobs.figures.status(),
             jobs.float.status(),
             jobs.calibration.status(),
+            jobs.tuning.status(),
             jobs.evaluation.status(),
+            jobs.calibrators.status(),
+            jobs.counterpart.status(),
             jobs.local_errors.status(),
             jobs.sensitivity.status(),
             jobs.second_order.status(),
@@ -436,6 +482,8 @@ impl Session {
             || self.jobs.screens.is_running()
             || self.jobs.recent.is_running()
             || self.jobs.pictures.is_running()
+            || self.jobs.export_forecast.is_running()
+            || self.jobs.runtime.is_running()
     }
 
     /// Widths of the local-error map and the default widths of a sweep.

@@ -63,6 +63,10 @@ impl Session {
         if let Some(share) = self.searched(|prediction| prediction.top1) {
             return Some(share);
         }
+        if self.plan.is_tuned() {
+            // Sweeps are measured on weights that are rounded to nearest.
+            return None;
+        }
         let sensitivity = Known {
             found: self.sensitivity.as_ref()?,
             plan: &self.sensitivity_plan,
@@ -79,6 +83,9 @@ impl Session {
         self.data.as_ref()?;
         if let Some(db) = self.searched(|prediction| prediction.sqnr_db) {
             return Some(db);
+        }
+        if self.plan.is_tuned() {
+            return None;
         }
         let sensitivity = self.sensitivity.as_ref().map(|found| Known {
             found,

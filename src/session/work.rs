@@ -6,10 +6,11 @@ use super::error::SessionError;
 use super::inspection::Inspection;
 use super::open_data::{DataRequest, OpenData};
 use super::open_model::OpenModel;
+use super::tuning::Tuned;
 use crate::engine::{
-    ActivationCache, Batches, Evaluation, FloatReference, LocalErrors, Ranges, RunError,
-    Sensitivity, Subject, calibrate, evaluate_float, evaluate_plan_cached, local_errors,
-    resume_sensitivity,
+    ActivationCache, Batches, Evaluation, Executor, FloatReference, LocalErrors, PreparedPlan,
+    Ranges, RunError, Sensitivity, Subject, calibrate, evaluate_float, evaluate_plan,
+    evaluate_plan_cached, local_errors, resume_sensitivity,
 };
 use crate::jobs::{CancelToken, JobContext};
 use crate::model::LayerId;
@@ -63,20 +64,16 @@ pub(super) fn run_calibration(
 
 pub(super) fn run_evaluation(
     context: &JobContext<Evaluation>,
-    model: &OpenModel,
+    executor: &Executor,
     cache: &ActivationCache,
-    plan: &Plan,
-    ranges: Option<&Ranges>,
+    prepared: &PreparedPlan,
     reference: Option<&FloatReference>,
 ) -> Result<Evaluation, SessionError> {
     let total = cache.batches().len() as u64;
     context.progress.start_stage("", total);
-    let prepared = model
-        .executor
-        .prepare_cancellable(plan, ranges, &context.cancel)?;
     Ok(evaluate_plan_cached(
-        &model.executor,
-        &prepared,
+        executor,
+        prepared,
         cache,
         reference,
         &context.cancel,
@@ -84,6 +81,30 @@ pub(super) fn run_evaluation(
             context.progress.set_done(so_far.samples as u64);
             context.publish(so_far.clone());
         },
+    )?)
+}
+
+/// Measures a plan without layer errors and without sharing activations.
+pub(super) fn run_counterpart(
+    context: &JobContext<()>,
+    model: &OpenModel,
+    batches: &Batches,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    reference: Option<&FloatReference>,
+) -> Result<Evaluation, SessionError> {
+    context.progress.start_stage("", batches.len() as u64);
+    let prepared = model
+        .executor
+        .prepare_cancellable(plan, ranges, &context.cancel)?;
+    Ok(evaluate_plan(
+        &model.executor,
+        &prepared,
+        batches,
+        reference,
+        0,
+        &context.cancel,
+        &mut |so_far| context.progress.set_done(so_far.samples as u64),
     )?)
 }
 
@@ -140,7 +161,10 @@ pub(super) fn run_inspection(
     layer: LayerId,
     choice: &LayerPlan,
     ranges: Option<&Ranges>,
+    tuned: Option<&Tuned>,
 ) -> Result<Inspection, SessionError> {
     cancel.check().map_err(RunError::from)?;
-    Ok(Inspection::compute(model, layer, choice, ranges)?)
+    // Equalized layers read other values than those of the model's own network.
+    let ranges = tuned.and_then(|tuned| tuned.ranges.as_deref()).or(ranges);
+    Ok(Inspection::compute(model, layer, choice, ranges, tuned)?)
 }

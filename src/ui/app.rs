@@ -9,6 +9,7 @@ use super::closing::Closing;
 use super::commands::Command;
 use super::dialogs::{Answer, DialogKind, Dialogs};
 use super::dock::Dock;
+use super::export::{ExportView, Wanted, export_ui};
 use super::hints::hint_ui;
 use super::looks::{Looks, STORAGE_KEY, ThemeChoice, Zoom};
 use super::palette::{Outcome, Palette};
@@ -42,6 +43,8 @@ pub struct App {
     pub(super) hints_dismissed: BTreeSet<Panel>,
     /// The command palette, while it is open.
     pub(super) palette: Option<Palette>,
+    /// The window that exports.
+    pub(super) export: ExportView,
     /// Whether the list of keys is shown.
     pub(super) shortcuts_shown: bool,
     /// Whether the messages so far are shown.
@@ -95,6 +98,7 @@ impl App {
             zoom: Zoom::default(),
             hints_dismissed: BTreeSet::new(),
             palette: None,
+            export: ExportView::default(),
             shortcuts_shown: false,
             log_shown: false,
             toasts: ToastsView::default(),
@@ -172,8 +176,21 @@ impl App {
         self.views.overview.follow(&self.session);
         self.take_dropped_files(ctx);
         match self.dialogs.poll() {
+            Some(Answer::Chosen(DialogKind::ExportFolder, path)) => {
+                self.export.folder = path.display().to_string();
+            }
+            Some(Answer::Chosen(DialogKind::Python, path)) => {
+                self.export.python = path.display().to_string();
+            }
             Some(Answer::Chosen(kind, path)) => {
-                self.session.apply(kind.action(path, &self.session));
+                if let Some(action) = kind.action(path, &self.session) {
+                    self.perform(action);
+                }
+            }
+            Some(Answer::Unavailable(DialogKind::ExportFolder | DialogKind::Python)) => {
+                self.note = Some(
+                    "This desktop offers no file dialogs: type the path into the field beside the button",
+                );
             }
             Some(Answer::Unavailable(DialogKind::SavePlot(request))) => self.ask_for_path(request),
             Some(Answer::Unavailable(_)) => {
@@ -199,7 +216,7 @@ impl App {
 
     fn take_dropped_files(&mut self, ctx: &egui::Context) {
         for file in ctx.input(|input| input.raw.dropped_files.clone()) {
-            self.session.apply(action_for_dropped(file.path()));
+            self.perform(action_for_dropped(file.path()));
         }
     }
 
@@ -217,6 +234,11 @@ impl App {
                 self.panels_ui(ui, &mut actions, &mut commands);
             });
         self.plot_path_ui(ui.ctx(), &mut actions);
+        match export_ui(ui.ctx(), &self.session, &mut self.export, &mut actions) {
+            Some(Wanted::Folder) => self.ask(DialogKind::ExportFolder),
+            Some(Wanted::Python) => self.ask(DialogKind::Python),
+            None => {}
+        }
         self.editing = ui.ctx().text_edit_focused();
         follow_pointed(ui.ctx());
         for request in take_save_requests(ui.ctx()) {
@@ -226,7 +248,7 @@ impl App {
             self.carry_out(command, ui.ctx());
         }
         for action in actions {
-            self.session.apply(action);
+            self.perform(action);
         }
     }
 
@@ -285,6 +307,13 @@ impl App {
                 ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape));
             self.shortcuts_shown = !escape;
             shortcuts_ui(ui.ctx(), &mut self.shortcuts_shown);
+        }
+        if self.export.is_open() && !ui.ctx().text_edit_focused() {
+            let escape =
+                ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape));
+            if escape {
+                self.export.close();
+            }
         }
         if self.dock.is_in_front(Panel::Samples) {
             self.views.samples.take_keys(ui);

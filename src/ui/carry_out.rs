@@ -27,12 +27,21 @@ impl App {
             Command::SaveProjectAs => self.ask(DialogKind::SaveProject),
             Command::ImportPlan => self.ask(DialogKind::ImportPlan),
             Command::ExportPlan => self.ask(DialogKind::ExportPlan),
-            Command::OpenSample(index) => self.session.apply(Action::OpenSample(index)),
+            Command::Export => self.export.open(&self.session),
+            Command::OpenSample(index) => self.perform(Action::OpenSample(index)),
             Command::Undo => self.session.apply(Action::Undo),
             Command::Redo => self.session.apply(Action::Redo),
             Command::Run => self.session.apply(Action::Evaluate),
             Command::Cancel => self.session.apply(Action::CancelJobs),
             Command::ApplyPreset(preset) => self.session.apply(Action::ApplyPreset(preset)),
+            Command::RoundAll(rounding) => self.edit_unlocked(LayerEdit::Rounding(rounding)),
+            Command::CorrectAll(one) => {
+                let choices = self.session.plan().layers().iter();
+                let mut unlocked = choices.filter(|choice| !choice.locked);
+                let on = unlocked.any(|choice| !choice.corrections.has(one));
+                self.edit_unlocked(LayerEdit::Correct(one, on));
+            }
+            Command::ChooseCalibrators => self.session.apply(Action::ChooseCalibrators),
             Command::SetWeights(width) => self.edit_selection(LayerEdit::WeightFormat(width)),
             Command::SetActivations(width) => {
                 self.edit_selection(LayerEdit::ActivationFormat(width));
@@ -61,8 +70,19 @@ impl App {
         }
     }
 
-    fn ask(&mut self, kind: DialogKind) {
+    pub(super) fn ask(&mut self, kind: DialogKind) {
         self.dialogs.open(kind, &self.wake);
+    }
+
+    /// Changes every layer that is not locked.
+    fn edit_unlocked(&mut self, edit: LayerEdit) {
+        let layers = (0..)
+            .map(LayerId)
+            .zip(self.session.plan().layers())
+            .filter(|(_, layer)| !layer.locked)
+            .map(|(id, _)| id)
+            .collect();
+        self.session.apply(Action::Edit { layers, edit });
     }
 
     fn edit_selection(&mut self, edit: LayerEdit) {

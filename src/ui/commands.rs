@@ -6,8 +6,8 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::format;
 use super::panel::Panel;
-use super::panels::all_widths;
-use crate::plan::Preset;
+use super::panels::{all_widths, correction_hint, rounding_hint};
+use crate::plan::{Correction, Preset, Rounding};
 use crate::quant::NumberFormat;
 use crate::session::{Session, bundled_samples};
 
@@ -32,6 +32,8 @@ pub enum Command {
     ImportPlan,
     /// Write the plan.
     ExportPlan,
+    /// Write the quantized model for a runtime.
+    Export,
     /// Take back the last change.
     Undo,
     /// Do it again.
@@ -42,6 +44,12 @@ pub enum Command {
     Cancel,
     /// Give all layers the widths of a preset.
     ApplyPreset(Preset),
+    /// Choose how the weights of all layers are rounded.
+    RoundAll(Rounding),
+    /// Switch a correction of all layers on, or off where all have it.
+    CorrectAll(Correction),
+    /// Choose the calibrator of every input on calibration data.
+    ChooseCalibrators,
     /// Give the weights of the selected layers a width.
     SetWeights(NumberFormat),
     /// Give the activations of the selected layers a width.
@@ -147,7 +155,7 @@ const PANEL_KEYS: [KeyboardShortcut; 9] = [
 
 impl Command {
     /// Commands that stand for themselves, in the order of the menus.
-    const SINGLE: [Self; 29] = [
+    const SINGLE: [Self; 31] = [
         Self::OpenModel,
         Self::OpenData,
         Self::OpenCalibration,
@@ -156,9 +164,11 @@ impl Command {
         Self::SaveProjectAs,
         Self::ImportPlan,
         Self::ExportPlan,
+        Self::Export,
         Self::Quit,
         Self::Run,
         Self::Cancel,
+        Self::ChooseCalibrators,
         Self::Undo,
         Self::Redo,
         Self::SelectAll,
@@ -193,6 +203,8 @@ impl Command {
             .chain(panels().map(Self::ShowPanel))
             .chain(others())
             .chain(Preset::ALL.into_iter().map(Self::ApplyPreset))
+            .chain(Rounding::ALL.into_iter().map(Self::RoundAll))
+            .chain(Correction::ALL.into_iter().map(Self::CorrectAll))
             .chain((0..bundled_samples().len()).map(Self::OpenSample))
             .chain(all_widths().into_iter().map(Self::SetWeights))
             .chain(all_widths().into_iter().map(Self::SetActivations))
@@ -211,10 +223,12 @@ impl Command {
             Self::SaveProjectAs => "Save project as…",
             Self::ImportPlan => "Import plan…",
             Self::ExportPlan => "Export plan…",
+            Self::Export => "Export…",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
             Self::Run => "Run",
             Self::Cancel => "Cancel",
+            Self::ChooseCalibrators => "Choose calibrators",
             Self::SelectAll => "Select all layers",
             Self::NextLayer => "Next layer",
             Self::PreviousLayer => "Previous layer",
@@ -232,6 +246,10 @@ impl Command {
             Self::Quit => "Quit",
             Self::OpenSample(index) => return sample_text(index).into(),
             Self::ApplyPreset(preset) => return format!("Preset {}", preset.name).into(),
+            Self::RoundAll(rounding) => return format!("Round all weights: {rounding}").into(),
+            Self::CorrectAll(one) => {
+                return format!("Correct in all layers: {}", one.name()).into();
+            }
             Self::SetWeights(width) => return format!("Set weights to {}", long(width)).into(),
             Self::SetActivations(width) => {
                 return format!("Set activations to {}", long(width)).into();
@@ -261,6 +279,7 @@ impl Command {
             Self::SaveProjectAs => "Save the project under another name",
             Self::ImportPlan => "Replace the plan by one from a file",
             Self::ExportPlan => "Write the plan to a file that the command line reads too",
+            Self::Export => "Write the quantized model for a runtime, and check it there",
             Self::Undo => "Take back the last change of the plan",
             Self::Redo => "Do the change again that was taken back",
             Self::Run => "Measure the current plan again",
@@ -268,6 +287,20 @@ impl Command {
             Self::ApplyPreset(preset) => {
                 let text = format!("{}. Locked layers stay as they are", preset.description);
                 return text.into();
+            }
+            Self::RoundAll(rounding) => {
+                let text = format!(
+                    "{}. Locked layers stay as they are",
+                    rounding_hint(rounding)
+                );
+                return text.into();
+            }
+            Self::CorrectAll(one) => {
+                let text = format!("{}. Locked layers stay as they are", correction_hint(one));
+                return text.into();
+            }
+            Self::ChooseCalibrators => {
+                "Try every calibrator on each input, and take the one that harms the outputs least, on calibration data"
             }
             Self::SetWeights(_) => "Change the weights of the selected layers",
             Self::SetActivations(_) => "Change the activations of the selected layers",
@@ -305,10 +338,16 @@ impl Command {
             | Self::SaveProjectAs
             | Self::ImportPlan
             | Self::ExportPlan
+            | Self::Export
             | Self::Quit => Group::File,
-            Self::Undo | Self::Redo | Self::Run | Self::Cancel | Self::ApplyPreset(_) => {
-                Group::Plan
-            }
+            Self::Undo
+            | Self::Redo
+            | Self::Run
+            | Self::Cancel
+            | Self::ApplyPreset(_)
+            | Self::RoundAll(_)
+            | Self::CorrectAll(_)
+            | Self::ChooseCalibrators => Group::Plan,
             Self::SetWeights(_)
             | Self::SetActivations(_)
             | Self::SelectAll
@@ -340,6 +379,7 @@ impl Command {
             Self::SaveProjectAs => const { &[keys(CTRL_SHIFT, Key::S)] },
             Self::ImportPlan => const { &[keys(CTRL, Key::I)] },
             Self::ExportPlan => const { &[keys(CTRL, Key::E)] },
+            Self::Export => const { &[keys(CTRL_SHIFT, Key::E)] },
             Self::Undo => const { &[keys(CTRL, Key::Z)] },
             Self::Redo => const { &[keys(CTRL_SHIFT, Key::Z), keys(CTRL, Key::Y)] },
             Self::Run => const { &[keys(PLAIN, Key::F5)] },
@@ -364,6 +404,9 @@ impl Command {
             }
             Self::OpenSample(_)
             | Self::ApplyPreset(_)
+            | Self::RoundAll(_)
+            | Self::CorrectAll(_)
+            | Self::ChooseCalibrators
             | Self::SetWeights(_)
             | Self::SetActivations(_)
             | Self::SelectByWeights(_)
@@ -385,10 +428,13 @@ impl Command {
             | Self::SaveProjectAs
             | Self::ImportPlan
             | Self::ExportPlan
+            | Self::Export
             | Self::SelectAll
             | Self::NextLayer
             | Self::PreviousLayer
             | Self::ApplyPreset(_)
+            | Self::RoundAll(_)
+            | Self::CorrectAll(_)
             | Self::ShowPanel(_)
             | Self::TogglePanel(_)
             | Self::ResetLayout => needs_model,
@@ -403,12 +449,14 @@ impl Command {
                 (!layers.any(|layer| layer.weight.format == width))
                     .then_some("No layer has this width")
             }),
-            Self::OpenCalibration | Self::Run => needs_model.or_else(|| {
-                session
-                    .data()
-                    .is_none()
-                    .then_some("Open a data folder first")
-            }),
+            Self::OpenCalibration | Self::Run | Self::ChooseCalibrators => {
+                needs_model.or_else(|| {
+                    session
+                        .data()
+                        .is_none()
+                        .then_some("Open a data folder first")
+                })
+            }
             Self::Undo => (!session.can_undo()).then_some("Nothing to take back"),
             Self::Redo => (!session.can_redo()).then_some("Nothing to do again"),
             Self::Cancel => session.running_jobs().is_empty().then_some("No job runs"),

@@ -27,6 +27,10 @@ pub(crate) enum DialogKind {
     ImportPlan,
     /// Where to write the plan.
     ExportPlan,
+    /// Where an export goes to.
+    ExportFolder,
+    /// A Python interpreter that has a runtime.
+    Python,
     /// Where to save a plot.
     SavePlot(SaveRequest),
 }
@@ -41,6 +45,8 @@ impl DialogKind {
             Self::SaveProject => "Save project",
             Self::ImportPlan => "Import plan",
             Self::ExportPlan => "Export plan",
+            Self::ExportFolder => "Choose the folder of the export",
+            Self::Python => "Choose a Python interpreter",
             Self::SavePlot(_) => "Save plot",
         }
     }
@@ -53,7 +59,8 @@ impl DialogKind {
                 .add_filter("Models", &["onnx", "safetensors", "pth", "pt"])
                 .add_filter("All files", &["*"])
                 .pick_file(),
-            Self::Data | Self::Calibration => dialog.pick_folder(),
+            Self::Data | Self::Calibration | Self::ExportFolder => dialog.pick_folder(),
+            Self::Python => dialog.pick_file(),
             Self::Project => dialog.add_filter("Projects", &["qscope"]).pick_file(),
             Self::SaveProject => dialog
                 .add_filter("Projects", &["qscope"])
@@ -71,9 +78,10 @@ impl DialogKind {
         }
     }
 
-    /// What follows from an answer.
-    pub(crate) fn action(self, path: PathBuf, session: &Session) -> Action {
-        match self {
+    /// What follows from an answer; nothing where a window only takes note of it.
+    pub(crate) fn action(self, path: PathBuf, session: &Session) -> Option<Action> {
+        Some(match self {
+            Self::ExportFolder | Self::Python => return None,
             Self::Model => Action::OpenModel(path),
             Self::Data => Action::OpenData(DataRequest::new(path)),
             Self::Calibration => Action::OpenData(DataRequest {
@@ -87,7 +95,7 @@ impl DialogKind {
             Self::ImportPlan => Action::ImportPlan(path),
             Self::ExportPlan => Action::ExportPlan(with_extension(path, "json")),
             Self::SavePlot(request) => request.action(path),
-        }
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod commands;
 mod compare;
 mod dialogs;
 mod dock;
+mod export;
 mod format;
 mod fuzzy;
 mod graph;

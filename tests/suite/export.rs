@@ -229,6 +229,95 @@ fn bundled_models_run_in_onnx_runtime_as_they_are_simulated() {
     }
 }
 
+const ROUNDED: &[&str] = &["--preset", "W4A8", "--rounding", "auto"];
+
+#[test]
+fn weights_rounded_on_data_run_in_onnx_runtime_as_they_are_simulated() {
+    for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        check(&bundled(model), "onnxruntime", ROUNDED);
+    }
+    // Opset 21 by its groups, equalized weights, and a checkpoint without a graph.
+    let groups = [ROUNDED, &["--granularity", "per-group:32"]].concat();
+    check(&bundled("signs-resnet.onnx"), "generic", &groups);
+    // With float inputs no code can flip, so that the stored weights and biases are compared themselves.
+    let equalized = [
+        "--weights",
+        "4",
+        "--activations",
+        "f32",
+        "--rounding",
+        "descent",
+        "--correct",
+        "bias,refit,equalize",
+    ];
+    check(&bundled("signs-resnet.onnx"), "onnxruntime", &equalized);
+    check(&bundled("signs-mobilenet.safetensors"), "generic", ROUNDED);
+    let options = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
+    if let Some(subject) = real("resnet20-cifar10.onnx", options) {
+        check(&subject, "onnxruntime", ROUNDED);
+    }
+}
+
+#[test]
+fn the_exported_model_has_the_accuracy_of_the_rounded_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    for model in ["signs-resnet.onnx", "signs-mobilenet.onnx"] {
+        let subject = bundled(model);
+        let plan = ["--weights", "3", "--rounding", "auto"];
+        let report = subject.export("onnxruntime", folder.path(), &plan);
+        let file = PathBuf::from(report["files"][0].as_str().unwrap());
+        let top1 = |report: &Value| report["plan"]["top1"].as_f64().unwrap();
+        let shown = top1(&evaluated(&subject.model, &subject, &plan));
+        let stored = top1(&evaluated(&file, &subject, &[]));
+        let nearest = top1(&evaluated(&subject.model, &subject, &plan[..2]));
+        assert!((shown - stored).abs() <= 0.003, "{model}: {shown} {stored}");
+        assert!(shown > nearest + 0.02, "{model}: {shown} {nearest}");
+    }
+}
+
+#[test]
+fn files_beside_a_rounded_model_tell_what_they_do_not_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = bundled("signs-resnet.onnx");
+    let report = subject.export("generic", folder.path(), ROUNDED);
+    let files = |report: &Value, end: &str| -> Option<String> {
+        let files = report["files"].as_array().unwrap().iter();
+        let mut files = files.map(|file| file.as_str().unwrap().to_owned());
+        files.find(|file| file.ends_with(end))
+    };
+    let notes = report["notes"].to_string();
+    assert!(
+        notes.contains("AIMET rounds the original weights"),
+        "{notes}"
+    );
+    assert!(files(&report, ".encodings").is_some());
+    let table = std::fs::read_to_string(files(&report, ".layers.csv").unwrap()).unwrap();
+    assert!(table.contains("descent, refit with ridge"), "{table}");
+    let plan = ["--preset", "W4A8", "--correct", "equalize"];
+    let other = tempfile::tempdir().unwrap();
+    let report = subject.export("generic", other.path(), &plan);
+    assert_eq!(files(&report, ".encodings"), None);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("do not fit the weights"), "{notes}");
+    let model = subject.model.display().to_string();
+    let out = other.path().join("x").display().to_string();
+    let without_data = [
+        "export",
+        &model,
+        "--out",
+        &out,
+        "--target",
+        "generic",
+        "--weights",
+        "4",
+        "--activations",
+        "f32",
+        "--rounding",
+        "gptq",
+    ];
+    assert!(refused(&without_data).contains("--calib DIR"));
+}
+
 #[test]
 fn checkpoints_get_a_graph() {
     check(&bundled("signs-resnet.safetensors"), "generic", W8A8);

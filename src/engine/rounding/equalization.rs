@@ -329,18 +329,18 @@ impl Scaling<'_> {
         });
     }
 
-    /// The graph with these weights and biases.
+    /// The graph with these weights and biases as constants of their own.
     fn written(&self, graph: &Graph) -> Result<Graph, RunError> {
         let metadata = graph.metadata().clone();
         let mut builder = graph.clone().into_builder();
         for (index, weights) in &self.weights {
             let layer = &self.layers[*index];
             let tensor = Tensor::from_slice(weights, layer.weight_shape.as_slice(), &Device::Cpu)?;
-            builder.initializers.insert(layer.weight, tensor.into());
+            builder.replace_constant(layer.node, 1, "equalized", tensor.into());
             if let (Some(id), Some(bias)) = (layer.bias, self.biases.get(index)) {
                 let dims = graph.initializer(id).map(|own| own.dims().to_vec());
                 let tensor = Tensor::from_slice(bias, dims.unwrap_or_default(), &Device::Cpu)?;
-                builder.initializers.insert(id, tensor.into());
+                builder.replace_constant(layer.node, 2, "equalized", tensor.into());
             }
         }
         builder

@@ -5,6 +5,7 @@ mod channel_ranges;
 mod choice;
 mod equalization;
 mod frontier;
+mod known;
 mod reading;
 mod streams;
 
@@ -27,8 +28,10 @@ use crate::quant::{
 
 pub use self::calibrators::choose_calibrators;
 pub use self::equalization::equalized;
+pub use self::known::RoundedLayers;
 
 use self::choice::{Evidence, choose};
+use self::known::{Known, keys};
 use self::reading::Reading;
 use self::streams::{Streams, bytes_per_sample};
 
@@ -154,16 +157,68 @@ pub fn round_plan(
     cancel: &CancelToken,
     on_layer: &mut dyn FnMut(usize),
 ) -> Result<RoundedPlan, RunError> {
-    let mut pass = Pass::new(executor, placed(executor, plan, ranges)?, batches, cancel)?;
+    let known = RoundedLayers::default();
+    round_plan_knowing(
+        &known, executor, plan, ranges, batches, data, cancel, on_layer,
+    )
+}
+
+/// As [`round_plan`], and rounds no layer again that is known; what is rounded becomes known.
+///
+/// The weights are the same either way. A run that is cancelled leaves known what it has finished.
+///
+/// # Errors
+/// As [`round_plan`].
+pub fn round_plan_knowing(
+    known: &RoundedLayers,
+    executor: &Executor,
+    plan: &Plan,
+    ranges: Option<&Ranges>,
+    batches: &Batches,
+    data: &Fingerprint,
+    cancel: &CancelToken,
+    on_layer: &mut dyn FnMut(usize),
+) -> Result<RoundedPlan, RunError> {
+    let mut pass = Pass {
+        executor,
+        batches,
+        streams: None,
+        plan: placed(executor, plan, ranges)?,
+        cancel,
+    };
     let mut layers = Vec::new();
-    for (id, choice) in ids(plan).take(executor.layers().len()) {
-        layers.push(pass.layer(id, choice, ranges)?);
+    let mut samples = 0;
+    let keys = keys(executor, plan, data);
+    for ((id, choice), key) in ids(plan).zip(keys) {
+        cancel.check()?;
+        let rounded = if choice.rounds_on_data() {
+            let found = if let Some(found) = known.get(&key) {
+                found
+            } else {
+                let found = pass.round(id, choice)?;
+                known.keep(key, found.clone());
+                found
+            };
+            samples = found.samples;
+            found.layer
+        } else {
+            None
+        };
+        let prepared = match &rounded {
+            Some(rounded) => PreparedLayer {
+                weights: Arc::clone(&rounded.packed),
+                activation: pass.plan.layers()[id.index()].activation,
+            },
+            None => executor.prepare_layer(id, choice, ranges)?,
+        };
+        pass.put(id, prepared);
+        layers.push(rounded);
         on_layer(id.index() + 1);
     }
     Ok(RoundedPlan {
         origin: origin(executor.graph(), plan, data),
         layers,
-        samples: pass.streams.samples(),
+        samples,
     })
 }
 
@@ -183,7 +238,13 @@ pub fn round_alone(
     cancel: &CancelToken,
     on_layer: &mut dyn FnMut(usize),
 ) -> Result<LayerSettings, RunError> {
-    let mut pass = Pass::new(executor, executor.prepare_float()?, batches, cancel)?;
+    let mut pass = Pass {
+        executor,
+        batches,
+        streams: None,
+        plan: executor.prepare_float()?,
+        cancel,
+    };
     let mut rows = Vec::new();
     for (id, choice) in ids(plan).take(executor.layers().len()) {
         rows.push(pass.alone(id, &settled(choice), widths)?);
@@ -208,32 +269,47 @@ fn settled(choice: &LayerPlan) -> LayerPlan {
 
 struct Pass<'a> {
     executor: &'a Executor,
-    streams: Streams<'a>,
+    batches: &'a Batches,
+    /// The samples on their way through the network, once a layer has to be rounded.
+    streams: Option<Streams<'a>>,
+    /// Layers that are done as they were rounded, the others with float weights; inputs are quantized.
+    plan: PreparedPlan,
     cancel: &'a CancelToken,
 }
 
 impl<'a> Pass<'a> {
-    /// Before the first layer; `plan` is what the second stream runs.
-    fn new(
-        executor: &'a Executor,
-        plan: PreparedPlan,
-        batches: &Batches,
-        cancel: &'a CancelToken,
-    ) -> Result<Self, RunError> {
-        let samples = (STREAM_BYTES / bytes_per_sample(executor.graph()).max(1)).max(1);
-        let batches = batches.first(samples).in_batches_of(BATCH);
-        let streams = Streams::new(executor, &batches, plan, cancel)?;
+    /// Puts a layer that is done into the second stream.
+    fn put(&mut self, id: LayerId, prepared: PreparedLayer) {
+        self.plan = self.plan.with_layer(id, prepared);
+        if let Some(streams) = &mut self.streams {
+            streams.plan = self.plan.clone();
+            streams.release(id);
+        }
+    }
+
+    /// The streams before a layer.
+    fn streams_at(&mut self, id: LayerId) -> Result<&Streams<'a>, RunError> {
+        let streams = match self.streams.take() {
+            Some(streams) => streams,
+            None => self.begin()?,
+        };
+        let streams = self.streams.insert(streams);
+        streams.advance(id)?;
+        Ok(streams)
+    }
+
+    /// Reads the samples.
+    fn begin(&self) -> Result<Streams<'a>, RunError> {
+        let samples = (STREAM_BYTES / bytes_per_sample(self.executor.graph()).max(1)).max(1);
+        let batches = self.batches.first(samples).in_batches_of(BATCH);
+        let streams = Streams::new(self.executor, &batches, self.plan.clone(), self.cancel)?;
         if streams.samples() == 0 {
             return Err(RunError::message(
                 "No calibration sample could be read; choose a folder with readable samples"
                     .to_owned(),
             ));
         }
-        Ok(Self {
-            executor,
-            streams,
-            cancel,
-        })
+        Ok(streams)
     }
 
     /// A layer at every width; the second stream stays as it is.
@@ -244,118 +320,107 @@ impl<'a> Pass<'a> {
         widths: &[NumberFormat],
     ) -> Result<Vec<PreparedLayer>, RunError> {
         self.cancel.check()?;
+        let executor = self.executor;
         let at = |width: &NumberFormat| Subject::Weights.applied_to(choice, *width);
         let evidence = if widths.iter().any(|width| at(width).rounds_on_data()) {
-            self.streams.advance(id)?;
-            self.evidence(id, choice)?
+            evidence(executor, self.streams_at(id)?, id, choice)?
         } else {
             None
         };
-        let activation = self.streams.plan.layers()[id.index()].activation;
+        let activation = self.plan.layers()[id.index()].activation;
         let row = widths
             .iter()
             .map(|width| match (at(width), &evidence) {
-                (choice, Some(evidence)) if choice.rounds_on_data() => {
-                    let weights = self.round(id, &choice, evidence)?.packed;
-                    Ok(PreparedLayer {
-                        weights,
-                        activation,
-                    })
-                }
-                (choice, _) => self.executor.prepare_layer(id, &choice, None),
+                (choice, Some(evidence)) if choice.rounds_on_data() => Ok(PreparedLayer {
+                    weights: rounded(executor, id, &choice, evidence)?.packed,
+                    activation,
+                }),
+                (choice, _) => executor.prepare_layer(id, &choice, None),
             })
             .collect();
-        self.streams.release(id);
+        if let Some(streams) = &mut self.streams {
+            streams.release(id);
+        }
         row
     }
 
-    /// Rounds a layer and puts it into the second stream.
-    fn layer(
-        &mut self,
-        id: LayerId,
-        choice: &LayerPlan,
-        ranges: Option<&Ranges>,
-    ) -> Result<Option<RoundedLayer>, RunError> {
-        self.cancel.check()?;
-        let rounded = if choice.rounds_on_data() {
-            self.streams.advance(id)?;
-            self.evidence(id, choice)?
-                .map(|evidence| self.round(id, choice, &evidence))
-                .transpose()?
-        } else {
-            None
-        };
-        let prepared = match &rounded {
-            Some(rounded) => PreparedLayer {
-                weights: Arc::clone(&rounded.packed),
-                activation: self.streams.plan.layers()[id.index()].activation,
-            },
-            None => self.executor.prepare_layer(id, choice, ranges)?,
-        };
-        self.streams.plan = self.streams.plan.with_layer(id, prepared);
-        self.streams.release(id);
-        Ok(rounded)
+    /// Rounds a layer on what the streams hold.
+    fn round(&mut self, id: LayerId, choice: &LayerPlan) -> Result<Known, RunError> {
+        let executor = self.executor;
+        let streams = self.streams_at(id)?;
+        let evidence = evidence(executor, streams, id, choice)?;
+        let layer = evidence
+            .map(|evidence| rounded(executor, id, choice, &evidence))
+            .transpose()?;
+        let samples = streams.samples();
+        Ok(Known { layer, samples })
     }
+}
 
-    /// Sums over what the layer reads; `None` where it cannot be summed.
-    fn evidence(&self, id: LayerId, choice: &LayerPlan) -> Result<Option<Evidence>, RunError> {
-        let layer = &self.executor.layers()[id.index()];
-        let graph = self.executor.graph();
-        let mut reading: Option<Reading> = None;
-        let mut evidence: Option<Evidence> = None;
-        let mut first = 0;
-        let holds_out = choice.rounding == Rounding::Auto;
-        let samples = self.streams.samples();
-        self.streams.look(id, |index, batch| {
-            if reading.is_none() {
-                reading = Reading::of(graph, layer, batch.input.dims())
-                    .filter(|reading| reading.bytes().is_some_and(|bytes| bytes <= SUM_BYTES));
-            }
-            let Some(reading) = &reading else {
-                return Ok(());
-            };
-            let evidence = evidence.get_or_insert_with(|| Evidence::new(reading.sums(), holds_out));
-            evidence.add_signal(&batch.float)?;
-            let sums = evidence.sums_of(holds_out && index % HELD_OUT == HELD_OUT - 1);
-            let step = reading.row_step(samples);
-            reading
-                .add(sums, &batch.input, &batch.residual, first, step)
-                .map_err(|error| RunError::layer(layer, error.to_string()))?;
-            first += batch.samples;
-            Ok(())
-        })?;
-        Ok(evidence)
-    }
+/// Sums over what a layer reads; `None` where it cannot be summed.
+fn evidence(
+    executor: &Executor,
+    streams: &Streams<'_>,
+    id: LayerId,
+    choice: &LayerPlan,
+) -> Result<Option<Evidence>, RunError> {
+    let layer = &executor.layers()[id.index()];
+    let graph = executor.graph();
+    let mut reading: Option<Reading> = None;
+    let mut evidence: Option<Evidence> = None;
+    let mut first = 0;
+    let holds_out = choice.rounding == Rounding::Auto;
+    let samples = streams.samples();
+    streams.look(id, |index, batch| {
+        if reading.is_none() {
+            reading = Reading::of(graph, layer, batch.input.dims())
+                .filter(|reading| reading.bytes().is_some_and(|bytes| bytes <= SUM_BYTES));
+        }
+        let Some(reading) = &reading else {
+            return Ok(());
+        };
+        let evidence = evidence.get_or_insert_with(|| Evidence::new(reading.sums(), holds_out));
+        evidence.add_signal(&batch.float)?;
+        let sums = evidence.sums_of(holds_out && index % HELD_OUT == HELD_OUT - 1);
+        let step = reading.row_step(samples);
+        reading
+            .add(sums, &batch.input, &batch.residual, first, step)
+            .map_err(|error| RunError::layer(layer, error.to_string()))?;
+        first += batch.samples;
+        Ok(())
+    })?;
+    Ok(evidence)
+}
 
-    fn round(
-        &self,
-        id: LayerId,
-        choice: &LayerPlan,
-        evidence: &Evidence,
-    ) -> Result<RoundedLayer, RunError> {
-        let layer = &self.executor.layers()[id.index()];
-        let graph = self.executor.graph();
-        let values = weight_values(graph, layer)?;
-        let study = LayerStudy {
-            layer,
-            choice,
-            values: &values,
-            takes_bias: takes_bias(graph, layer),
-        };
-        let (method, rounded, output_sqnr_db) = choose(&study, evidence)?;
-        let bias = match &rounded.bias_change {
-            Some(change) => Some(changed_bias(graph, layer, change)?),
-            None => None,
-        };
-        let packed = LayerWeights::of_quantized(graph, layer, &rounded.weights, bias.as_deref())?;
-        Ok(RoundedLayer {
-            weights: Arc::new(rounded.weights),
-            bias: bias.map(Arc::from),
-            method,
-            output_sqnr_db,
-            packed: Arc::new(packed),
-        })
-    }
+/// A layer rounded on what is known of its inputs.
+fn rounded(
+    executor: &Executor,
+    id: LayerId,
+    choice: &LayerPlan,
+    evidence: &Evidence,
+) -> Result<RoundedLayer, RunError> {
+    let layer = &executor.layers()[id.index()];
+    let graph = executor.graph();
+    let values = weight_values(graph, layer)?;
+    let study = LayerStudy {
+        layer,
+        choice,
+        values: &values,
+        takes_bias: takes_bias(graph, layer),
+    };
+    let (method, rounded, output_sqnr_db) = choose(&study, evidence)?;
+    let bias = match &rounded.bias_change {
+        Some(change) => Some(changed_bias(graph, layer, change)?),
+        None => None,
+    };
+    let packed = LayerWeights::of_quantized(graph, layer, &rounded.weights, bias.as_deref())?;
+    Ok(RoundedLayer {
+        weights: Arc::new(rounded.weights),
+        bias: bias.map(Arc::from),
+        method,
+        output_sqnr_db,
+        packed: Arc::new(packed),
+    })
 }
 
 /// A layer on the way to its rounding.

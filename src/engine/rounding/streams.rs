@@ -146,27 +146,31 @@ impl<'a> Streams<'a> {
         Ok(())
     }
 
-    /// Where the float output is compared: after the addition of a shortcut, whose error the layer can
-    /// make up for, where one follows at once.
     fn target(&self, id: LayerId) -> ValueId {
-        let graph = self.frontier.executor.graph();
-        let output = self.frontier.executor.layers()[id.index()].output;
-        self.addition(graph, output).unwrap_or(output)
+        let executor = self.frontier.executor;
+        let output = executor.layers()[id.index()].output;
+        compared_at(executor.graph(), &self.consumers, output)
     }
+}
 
-    fn addition(&self, graph: &Graph, output: ValueId) -> Option<ValueId> {
-        let &[reader] = &self.consumers.get(output.index())?[..] else {
-            return None;
-        };
-        let node = graph.node(reader);
-        let [Some(first), Some(second)] = node.inputs[..] else {
-            return None;
-        };
-        let other = if first == output { second } else { first };
-        let is_sum = matches!(node.op, Op::Binary(Binary::Add)) && other != output;
-        let computed = is_sum && !graph.is_initializer(other) && !graph.outputs().contains(&output);
-        node.output().filter(|_| computed)
-    }
+/// Where the float output of a layer is compared: after the addition of a shortcut, whose error the layer
+/// can make up for, where one follows at once.
+pub(super) fn compared_at(graph: &Graph, consumers: &[Vec<NodeId>], output: ValueId) -> ValueId {
+    addition(graph, consumers, output).unwrap_or(output)
+}
+
+fn addition(graph: &Graph, consumers: &[Vec<NodeId>], output: ValueId) -> Option<ValueId> {
+    let &[reader] = &consumers.get(output.index())?[..] else {
+        return None;
+    };
+    let node = graph.node(reader);
+    let [Some(first), Some(second)] = node.inputs[..] else {
+        return None;
+    };
+    let other = if first == output { second } else { first };
+    let is_sum = matches!(node.op, Op::Binary(Binary::Add)) && other != output;
+    let computed = is_sum && !graph.is_initializer(other) && !graph.outputs().contains(&output);
+    node.output().filter(|_| computed)
 }
 
 /// Bytes of one sample that both streams hold at most, together with what a layer gives.

@@ -112,6 +112,7 @@ fn cards(ui: &egui::Ui, session: &Session) -> Vec<Card> {
     }
     cards.extend(cost_cards(session));
     cards.extend(comparison_cards(session));
+    cards.extend(rounding_card(ui, session));
     cards
 }
 
@@ -261,6 +262,52 @@ fn comparison_cards(session: &Session) -> Vec<Card> {
             color: None,
         },
     ]
+}
+
+/// What rounding on calibration data gains over the nearest levels; none for a plan that does without.
+fn rounding_card(ui: &egui::Ui, session: &Session) -> Option<Card> {
+    if !session.plan().is_tuned() || session.data().is_none() {
+        return None;
+    }
+    let palette = theme::palette(ui);
+    let now = session.result().filter(|result| result.finished);
+    let pair = session.counterpart().zip(now);
+    let top1 = pair
+        .and_then(|(nearest, now)| Some([nearest.metrics.top1()?, now.evaluation.plan.top1()?]));
+    let sqnr_db = pair.and_then(|(nearest, now)| {
+        let now = now.evaluation.comparison.sqnr_db()?;
+        Some([nearest.comparison.sqnr_db()?, now])
+    });
+    let value = match (top1, sqnr_db) {
+        (Some([nearest, now]), _) => format::points(now - nearest),
+        (None, Some([nearest, now])) => format!("{:+.1} dB", now - nearest),
+        (None, None) => "–".to_owned(),
+    };
+    let gain = top1.or(sqnr_db).map(|[nearest, now]| now - nearest);
+    let detail = match (top1, sqnr_db) {
+        (Some([nearest, _]), Some([nearest_db, now_db])) => format!(
+            "nearest {}, {}; now {}",
+            format::percent(nearest),
+            format::db(nearest_db),
+            format::db(now_db)
+        ),
+        (None, Some([nearest_db, _])) => format!("nearest {}", format::db(nearest_db)),
+        _ if session.tuned().is_none() => "weights are not rounded yet".to_owned(),
+        _ => "nearest is measured after the plan".to_owned(),
+    };
+    Some(Card {
+        title: "Gain by rounding",
+        value,
+        detail,
+        hover: "Accuracy of the plan minus that of the same widths with the nearest levels, both measured on all samples; SQNR of the outputs of both",
+        color: gain.map(|gain| {
+            if gain < 0.0 {
+                palette.bad
+            } else {
+                palette.good
+            }
+        }),
+    })
 }
 
 /// A number of the plan; an estimate is marked.

@@ -8,10 +8,11 @@ use super::inspector_numbers::numbers_as_text;
 use super::inspector_plots::{
     InspectorPlots, activation_plot_ui, channel_plot_ui, error_plot_ui, weight_plot_ui,
 };
+use super::inspector_rounding::rounding_ui;
 use super::names::field_label_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
-use crate::quant::{Calibrator, Granularity, Range, Scheme};
+use crate::quant::{Calibrator, Granularity, NumberFormat, Range, Scheme};
 use crate::session::{Action, ActivationInspection, Inspection, LayerEdit, Levels, Session};
 use crate::ui::{format, theme};
 
@@ -56,7 +57,7 @@ pub(crate) fn inspector_ui(
             if let Some((before, after)) = session.inspection_before().zip(inspection) {
                 change_ui(ui, before, after);
             }
-            weight_ui(ui, session, layer, choice, inspection, view, actions);
+            weight_ui(ui, session, (id, layer), choice, inspection, view, actions);
             activation_ui(ui, session, id, choice, inspection, view, actions);
         });
 }
@@ -126,7 +127,7 @@ fn section_ui(ui: &mut egui::Ui, title: String) {
 }
 
 /// A labelled choice; what was chosen.
-fn choice_ui<T: PartialEq + Clone>(
+pub(super) fn choice_ui<T: PartialEq + Clone>(
     ui: &mut egui::Ui,
     name: &str,
     short: &str,
@@ -195,7 +196,7 @@ fn granularities(current: Granularity) -> Vec<(Granularity, String)> {
 fn weight_ui(
     ui: &mut egui::Ui,
     session: &Session,
-    layer: &Layer,
+    (id, layer): (LayerId, &Layer),
     choice: &LayerPlan,
     inspection: Option<&Inspection>,
     view: &mut InspectorView,
@@ -246,6 +247,9 @@ fn weight_ui(
     })
     .response
     .on_disabled_hover_text("A float weight has no grid; choose a width first");
+    if choice.weight.format != NumberFormat::F32 {
+        rounding_ui(ui, session, id, choice, inspection, actions);
+    }
     let Some(inspection) = inspection else {
         ui.label("Looking into the weight…");
         return;
@@ -256,7 +260,7 @@ fn weight_ui(
     channel_plot_ui(ui, inspection, layer);
 }
 
-fn push_edits(session: &Session, edits: Vec<LayerEdit>, actions: &mut Vec<Action>) {
+pub(super) fn push_edits(session: &Session, edits: Vec<LayerEdit>, actions: &mut Vec<Action>) {
     let layers = session.selection().to_vec();
     actions.extend(edits.into_iter().map(|edit| Action::Edit {
         layers: layers.clone(),

@@ -2,6 +2,7 @@
 
 use egui::{Grid, RichText};
 
+use super::rounding_menu::rounding_text;
 use crate::session::Inspection;
 use crate::ui::{format, theme};
 
@@ -63,6 +64,10 @@ fn changes(before: &Inspection, after: &Inspection) -> Vec<Change> {
                 let errors = inspection.weight.errors.as_ref()?;
                 Some(format::db(errors.sqnr_db()))
             }),
+        ),
+        change(
+            "rounding",
+            both.map(|inspection| Some(rounding_text(&inspection.choice))),
         ),
         change(
             "weight saturated",

@@ -3,7 +3,7 @@
 use crate::figure::{Axis, Bar, Content, Figure, Ink, Plot, Scale, Series, Shape};
 use crate::model::Layer;
 use crate::quant::{Grid, Histogram, Range};
-use crate::session::{ActivationInspection, WeightInspection};
+use crate::session::{ActivationInspection, Inspection, WeightInspection};
 use crate::ui::format;
 
 /// Grids with more levels are not drawn, they would be a solid block.
@@ -39,16 +39,26 @@ pub(super) fn weight_figure(layer: &Layer, weight: &WeightInspection, log: bool)
     }
 }
 
-/// The distribution of the weight's rounding error; `None` for a float weight.
-pub(super) fn error_figure(layer: &Layer, weight: &WeightInspection) -> Option<Figure> {
-    let histogram = weight.error_histogram.as_ref()?;
+/// The distribution of the weight's rounding error, over that of the nearest levels where they were not
+/// taken; `None` for a float weight.
+pub(super) fn error_figure(layer: &Layer, inspection: &Inspection) -> Option<Figure> {
+    let histogram = inspection.weight.error_histogram.as_ref()?;
+    let nearest = inspection.rounded.as_ref();
+    let nearest = nearest.and_then(|rounded| rounded.nearest_histogram.as_ref());
+    let name = if nearest.is_some() {
+        "rounded"
+    } else {
+        "errors"
+    };
+    let mut series = vec![bars(name, Ink::Series(3), histogram)];
+    series.extend(nearest.map(|nearest| bars("nearest", Ink::Series(2), nearest)));
     Some(Figure {
         title: format!("Error of the weight of {}", layer.name),
         note: String::new(),
         content: Content::Plot(Plot {
             x: Axis::new("w − ŵ", ""),
             y: counts("count", false),
-            series: vec![bars("errors", Ink::Series(3), histogram)],
+            series,
         }),
     })
 }

@@ -35,6 +35,15 @@ pub(super) fn numbers_as_text(
             line("weight max error", errors.max_abs_error),
         ]);
     }
+    if let Some(rounded) = &inspection.rounded {
+        let [nearest, now] = rounded.output_sqnr_db;
+        lines.extend([
+            line("weight rounding", &rounded.method),
+            line("output SQNR dB, nearest", nearest),
+            line("output SQNR dB, rounded", now),
+            line("weight SQNR dB, nearest", rounded.nearest_errors.sqnr_db()),
+        ]);
+    }
     if let Some(levels) = weight.levels {
         lines.push(line("weight levels used", levels.used));
         lines.push(line("weight levels available", levels.available));

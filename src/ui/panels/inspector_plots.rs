@@ -47,7 +47,7 @@ pub(super) fn weight_plot_ui(
 
 /// The distribution of the weight's rounding error.
 pub(super) fn error_plot_ui(ui: &mut egui::Ui, inspection: &Inspection, layer: &Layer) {
-    let Some(figure) = error_figure(layer, &inspection.weight) else {
+    let Some(figure) = error_figure(layer, inspection) else {
         return;
     };
     let id = plot_id("error", inspection.layer);

@@ -36,7 +36,7 @@ fn first_width(column: LayerColumn) -> f32 {
         LayerColumn::Lock => 32.0,
         LayerColumn::Sqnr => 64.0,
         LayerColumn::Sensitivity | LayerColumn::Size => 58.0,
-        LayerColumn::Op => 86.0,
+        LayerColumn::Op | LayerColumn::Rounding => 86.0,
         LayerColumn::Shape => 92.0,
         LayerColumn::Parameters | LayerColumn::Macs => 60.0,
         LayerColumn::Scheme => 150.0,

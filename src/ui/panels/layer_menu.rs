@@ -1,8 +1,10 @@
 //! The menu of a row of the layer table.
 
+use super::rounding_menu::{CommonRounding, rounding_submenu_ui};
 use super::width_menu::width_items_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::LayerPlan;
+use crate::quant::NumberFormat;
 use crate::session::{Action, LayerEdit, Session};
 use crate::ui::{format, theme};
 
@@ -39,6 +41,10 @@ pub(super) fn layer_menu_ui(
             edit = Some(LayerEdit::ActivationFormat(format));
         }
     });
+    if target.choice.weight.format != NumberFormat::F32 {
+        let common = CommonRounding::of(std::iter::once(target.choice));
+        edit = edit.or(rounding_submenu_ui(ui, "Rounding", common));
+    }
     let locked = target.choice.locked;
     if ui.button(if locked { "Unlock" } else { "Lock" }).clicked() {
         edit = Some(LayerEdit::Locked(!locked));

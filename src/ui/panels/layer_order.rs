@@ -21,6 +21,7 @@ pub(crate) enum LayerColumn {
     Size,
     Lock,
     Sensitivity,
+    Rounding,
     Op,
     Shape,
     Parameters,
@@ -29,7 +30,7 @@ pub(crate) enum LayerColumn {
 }
 
 impl LayerColumn {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Name,
         Self::WeightBits,
         Self::ActivationBits,
@@ -37,6 +38,7 @@ impl LayerColumn {
         Self::Size,
         Self::Lock,
         Self::Sensitivity,
+        Self::Rounding,
         Self::Op,
         Self::Shape,
         Self::Parameters,
@@ -53,6 +55,7 @@ impl LayerColumn {
             Self::Size => "Size",
             Self::Lock => "Lock",
             Self::Sensitivity => "Sweep",
+            Self::Rounding => "Rounding",
             Self::Op => "Op",
             Self::Shape => "Weight",
             Self::Parameters => "Params",
@@ -73,6 +76,9 @@ impl LayerColumn {
             Self::Lock => "Presets and searches leave locked layers as they are",
             Self::Sensitivity => {
                 "SQNR of the network's output at each width of the last sweep, one bar a width; a short bar is a layer that hurts"
+            }
+            Self::Rounding => {
+                "How the levels of the weight are chosen, and what is corrected on calibration data"
             }
             Self::Op => "Operator",
             Self::Shape => "Shape of the weight",
@@ -196,6 +202,9 @@ fn compare(
                 layer.weight.scheme.to_string(),
                 layer.weight.granularity.to_string(),
             )
+        }),
+        LayerColumn::Rounding => by(choices(), |layer| {
+            (layer.rounding.name(), layer.corrections.to_string())
         }),
         LayerColumn::Lock => by(choices(), |layer| !layer.locked),
         LayerColumn::Size => choices().map_or(Ordering::Equal, |(choice_a, choice_b)| {

@@ -12,11 +12,12 @@ use super::layer_keys::{KeyTarget, layer_keys};
 use super::layer_menu::{MenuTarget, layer_menu_ui};
 use super::layer_order::{LayerColumn, LayerOrder, local_sqnr_db};
 use super::names::shortened;
+use super::rounding_menu::{rounding_chip_ui, rounding_text};
 use super::sparkline::sparkline_ui;
 use super::width_menu::width_chip_ui;
 use crate::model::{Layer, LayerId};
 use crate::plan::{LayerPlan, layer_cost};
-use crate::quant::Granularity;
+use crate::quant::{Granularity, NumberFormat};
 use crate::session::{Action, LayerEdit, Session};
 use crate::ui::plots::{point_at, pointed};
 use crate::ui::{format, theme};
@@ -300,6 +301,7 @@ impl Cells<'_> {
             }
             LayerColumn::Lock => self.lock_ui(ui, actions),
             LayerColumn::Sensitivity => sparkline_ui(ui, self.session, self.id, &layer.name),
+            LayerColumn::Rounding => self.rounding_ui(ui, actions),
             LayerColumn::Op => text_ui(ui, &layer.op),
             LayerColumn::Shape => text_ui(ui, &format::shape(&layer.weight_shape)),
             LayerColumn::Parameters => number_ui(ui, &format::count(layer.parameters)),
@@ -369,6 +371,26 @@ impl Cells<'_> {
                 KeyTarget::Activations => LayerEdit::ActivationFormat(format),
                 _ => LayerEdit::WeightFormat(format),
             };
+            actions.push(Action::Edit {
+                layers: self.with_selection(),
+                edit,
+            });
+        }
+    }
+
+    fn rounding_ui(&self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+        let text = rounding_text(self.choice);
+        if self.choice.weight.format == NumberFormat::F32 {
+            text_ui(ui, &text);
+            return;
+        }
+        let name = format!("Rounding of {}", self.layer.name);
+        let chosen = ui
+            .push_id((self.id.0, "rounding"), |ui| {
+                rounding_chip_ui(ui, &name, &text, self.choice)
+            })
+            .inner;
+        if let Some(edit) = chosen {
             actions.push(Action::Edit {
                 layers: self.with_selection(),
                 edit,

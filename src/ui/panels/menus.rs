@@ -2,8 +2,9 @@
 
 use egui::{Button, MenuBar};
 
+use super::rounding_menu::{CommonRounding, rounding_items_ui};
 use crate::plan::Preset;
-use crate::session::{Action, Session, bundled_samples};
+use crate::session::{Action, LayerEdit, Session, bundled_samples};
 use crate::ui::commands::Command;
 use crate::ui::dock::Dock;
 use crate::ui::looks::{ThemeChoice, Zoom};
@@ -50,6 +51,12 @@ pub(crate) fn menu_bar_ui(
                 ui.add_enabled(false, Button::new("Preset"))
                     .on_disabled_hover_text("Open a model first");
             }
+            if session.model().is_some() {
+                ui.menu_button("Rounding of all layers", |ui| {
+                    rounding_commands_ui(ui, session, commands);
+                });
+            }
+            items_ui(ui, session, commands, &[Command::ChooseCalibrators]);
             ui.separator();
             items_ui(
                 ui,
@@ -101,6 +108,8 @@ fn file_menu_ui(
             Command::SaveProjectAs,
         ],
     );
+    ui.separator();
+    items_ui(ui, session, commands, &[Command::Export]);
     ui.separator();
     items_ui(ui, session, commands, &[Command::Quit]);
 }
@@ -189,6 +198,20 @@ fn items_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>, i
         if command.menu_item_ui(ui, session) {
             commands.push(*command);
         }
+    }
+}
+
+/// How all layers are rounded and what is corrected in them, as commands.
+pub(super) fn rounding_commands_ui(
+    ui: &mut egui::Ui,
+    session: &Session,
+    commands: &mut Vec<Command>,
+) {
+    let common = CommonRounding::of(session.plan().layers().iter());
+    match rounding_items_ui(ui, common) {
+        Some(LayerEdit::Rounding(rounding)) => commands.push(Command::RoundAll(rounding)),
+        Some(LayerEdit::Correct(one, _)) => commands.push(Command::CorrectAll(one)),
+        _ => {}
     }
 }
 

@@ -7,7 +7,7 @@ use egui::{Button, Label, RichText, ScrollArea, Sense, Shape, Stroke, TextEdit, 
 use super::names::field_label_ui;
 use super::recent_list::{RecentPictures, recent_ui};
 use crate::data::Preprocess;
-use crate::session::{Action, BundledSample, DataRequest, Session};
+use crate::session::{Action, BundledSample, DataRequest, Session, Typed};
 use crate::ui::commands::Command;
 use crate::ui::theme;
 
@@ -310,9 +310,9 @@ fn file_buttons_ui(
             if let (true, Some(path)) = (response.clicked(), path.clone()) {
                 actions.push(match (is_project, verb == read) {
                     (true, true) => Action::OpenProject(path),
-                    (true, false) => Action::SaveProject(path),
+                    (true, false) => Action::WriteTyped(Typed::Project(path)),
                     (false, true) => Action::ImportPlan(path),
-                    (false, false) => Action::ExportPlan(path),
+                    (false, false) => Action::WriteTyped(Typed::Plan(path)),
                 });
             }
         }

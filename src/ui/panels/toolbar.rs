@@ -1,10 +1,11 @@
 //! The toolbar: what is open, the widths of the plan, and run or cancel.
 
-use egui::{Button, ComboBox, RichText};
+use egui::{Button, ComboBox, PopupCloseBehavior, RichText};
 
-use super::menus::preset_items_ui;
+use super::menus::{preset_items_ui, rounding_commands_ui};
+use super::rounding_menu::CommonRounding;
 use super::width_menu::{common_width, width_items_ui};
-use crate::plan::{Fingerprint, Preset};
+use crate::plan::{Fingerprint, Preset, Rounding};
 use crate::session::{Action, LayerEdit, Session};
 use crate::ui::commands::Command;
 use crate::ui::format;
@@ -49,11 +50,12 @@ pub(crate) fn toolbar_ui(
         if session.model().is_some() {
             ui.separator();
             preset_ui(ui, session, view.preset(session), commands);
+            rounding_ui(ui, session, commands);
             selection_widths_ui(ui, session, actions);
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             run_or_cancel_ui(ui, session, commands);
-            for command in [Command::Redo, Command::Undo] {
+            for command in [Command::Redo, Command::Undo, Command::Export] {
                 if command.button_ui(ui, session) {
                     commands.push(command);
                 }
@@ -151,6 +153,23 @@ fn preset_ui(
     response
         .accessible_name("Preset of the plan")
         .on_hover_text("Widths of the whole plan; locked layers stay as they are");
+}
+
+/// How all weights are rounded, and a choice of another way.
+fn rounding_ui(ui: &mut egui::Ui, session: &Session, commands: &mut Vec<Command>) {
+    let common = CommonRounding::of(session.plan().layers().iter());
+    let text = common.rounding.map_or("mixed", Rounding::name);
+    let response = ComboBox::from_id_salt("rounding")
+        .selected_text(text)
+        .width(72.0)
+        .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+        .show_ui(ui, |ui| rounding_commands_ui(ui, session, commands))
+        .response;
+    response
+        .accessible_name("Rounding of the plan")
+        .on_hover_text(
+            "How all weights are rounded, and what is corrected, on calibration data; locked layers stay as they are",
+        );
 }
 
 /// Widths of the selected layers.

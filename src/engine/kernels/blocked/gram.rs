@@ -17,7 +17,6 @@ use super::super::geometry::ConvGeometry;
 use super::super::parallel::for_each;
 use super::super::planes::Windows;
 use super::super::{checked_len, contiguous_f32};
-use super::pair_products::PairedSamples;
 use super::products::{ChannelSums, Product, TileSums, dot};
 use super::regions::{Region, regions};
 use super::{BLOCK, Pixel};
@@ -430,14 +429,6 @@ impl PatchGram {
 
     fn sum_regions(&mut self, samples: &[&[Pixel]], plane_len: usize, regions: &[Region]) {
         let layout = self.patch;
-        let lanes: Vec<usize> = (0..layout.blocks())
-            .map(|block| layout.lanes(block))
-            .collect();
-        let rounded = if layout.is_depthwise {
-            None
-        } else {
-            PairedSamples::of(samples, plane_len, &lanes)
-        };
         for_each(self.unit_slices(), |([first, second], sums)| {
             let sums = if first == second {
                 let (pairs, elements) = sums.split_at_mut(sums.len() - layout.taps);
@@ -485,7 +476,6 @@ impl PatchGram {
             let sums = TileSums {
                 samples,
                 plane_len,
-                rounded: rounded.as_ref(),
                 products: &products,
                 sums,
             };
@@ -540,7 +530,6 @@ impl PatchGram {
             let sums = TileSums {
                 samples: &[planes],
                 plane_len: outputs,
-                rounded: None,
                 products: &products,
                 sums,
             };

@@ -14,7 +14,6 @@ mod gram;
 mod gram_tests;
 mod integer;
 mod layout;
-mod pair_products;
 mod pool;
 mod products;
 mod reading;

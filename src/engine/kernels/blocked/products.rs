@@ -8,7 +8,6 @@ use std::ops::Range;
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
-use super::pair_products::PairedSamples;
 use super::regions::{CHAIN, Region};
 use super::tile::load_pixel;
 use super::{BLOCK, Pixel};
@@ -30,8 +29,6 @@ pub(super) struct TileSums<'a> {
     /// The planes of each sample.
     pub samples: &'a [&'a [Pixel]],
     pub plane_len: usize,
-    /// The same planes rounded, to be multiplied in their place.
-    pub rounded: Option<&'a PairedSamples>,
     pub products: &'a [Product<'a>],
     /// Tiles of 16 by 16: a row for each channel of the second plane.
     pub sums: &'a mut [Pixel],
@@ -47,7 +44,6 @@ impl SimdOp for TileSums<'_> {
             plane_len,
             products,
             sums,
-            ..
         } = self;
         let tiles = sums.as_chunks_mut::<BLOCK>().0;
         let mut tile = [[0.0; BLOCK]; BLOCK];
@@ -74,27 +70,7 @@ impl SimdOp for TileSums<'_> {
 impl TileSums<'_> {
     /// Computes the sums with the widest registers.
     pub(super) fn run(self) {
-        match self.rounded {
-            Some(rounded) => self.sum_rounded(rounded),
-            None => self.dispatch(),
-        }
-    }
-
-    fn sum_rounded(self, rounded: &PairedSamples) {
-        let tiles = self.sums.as_chunks_mut::<BLOCK>().0;
-        for product in self.products {
-            let together = (CHAIN / product.region.pixels().max(1)).max(1);
-            for first in (0..self.samples.len()).step_by(together) {
-                let samples = first..self.samples.len().min(first + together);
-                let mut tile = [[0.0; BLOCK]; BLOCK];
-                let (planes, region) = (product.planes, product.region);
-                rounded.add_products(samples, planes, region, product.channels[1], &mut tile);
-                for pair in product.pairs {
-                    let sums = &mut tiles[product.first_pair + pair];
-                    add(&tile, product.channels, sums);
-                }
-            }
-        }
+        self.dispatch();
     }
 }
 

@@ -7,10 +7,11 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::activations::Activations;
+use super::arithmetic::Arithmetic;
 use super::edges::EdgeGrids;
 use super::error::{OpError, RunError};
 use super::followers::{Followers, followers};
-use super::kernels::blocked::{ConvOutput, has_integer_dot_products};
+use super::kernels::blocked::ConvOutput;
 use super::kernels::parallel::undivided;
 use super::kernels::quantization_errors;
 use super::layer_weights::{LayerCall, LayerWeights, Packing, WeightCache};
@@ -36,35 +37,6 @@ pub struct Executor {
     batch_axis: OnceLock<BatchAxis>,
     weights: WeightCache,
     arithmetic: Arithmetic,
-}
-
-/// What layers of at most 8 bits are computed with.
-///
-/// The sums are the same integers with the first three, exact in `f32` as long as they stay below 2²⁴.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// Integers where the processor has dot products of 8 bits, floats elsewhere.
-    #[default]
-    Auto,
-    /// Integers; only where the processor has dot products of 8 bits.
-    Integer,
-    /// Floats.
-    Float,
-    /// Dequantized floats, added up in the order of ONNX Runtime without graph optimisations (see
-    /// [`onnx_runtime`](super::kernels::onnx_runtime)): its numbers, bit for bit, but slowly.
-    OnnxRuntime,
-}
-
-impl Arithmetic {
-    /// Whether the processor can compute so.
-    pub fn is_available(self) -> bool {
-        self != Self::Integer || has_integer_dot_products()
-    }
-
-    /// Whether layers of at most 8 bits may run on integers.
-    pub(super) fn takes_integers(self) -> bool {
-        matches!(self, Self::Auto | Self::Integer)
-    }
 }
 
 /// Weights and input quantizers of every layer, for one plan or for float.

@@ -2,6 +2,7 @@
 
 mod activation_cache;
 mod activations;
+mod arithmetic;
 mod backward;
 mod batches;
 mod cut_points;
@@ -33,6 +34,7 @@ mod weight_changes;
 
 pub use activation_cache::ActivationCache;
 pub use activations::Activations;
+pub use arithmetic::Arithmetic;
 pub use batches::{Batch, Batches};
 pub use edges::{EdgeGrids, EdgePass, EdgeRounding};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
@@ -40,9 +42,7 @@ pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
     outputs_of,
 };
-pub use executor::{
-    Arithmetic, Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap,
-};
+pub use executor::{Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap};
 pub use forward::{forward, run_batches};
 pub use layer_settings::LayerSettings;
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};

@@ -20,6 +20,7 @@ mod protobuf;
 mod pytorch;
 mod quantized;
 mod report;
+mod runtime;
 mod runtime_kernels;
 mod second_opinion;
 mod spelled_out;
@@ -41,12 +42,13 @@ pub use matmul_nbits::choose_matmul_nbits;
 pub use model_file::{ModelFile, StoredArithmetic};
 pub use quantized::{IntegerBias, QuantizedLayer, TunedNetwork, nudged, quantize_layers};
 pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
+pub use runtime::{Level, Runtime, find_interpreter};
 pub use runtime_kernels::Kernels;
 pub use second_opinion::{Opinion, SecondOpinion};
 pub use tflite::{Refusal, StoredConstant};
 pub use verify::{
-    Level, LevelResult, OrderedComparison, OutputDifference, Runtime, RuntimeOutcome,
-    RuntimeResult, Simulation, Verification, VerifyRequest, find_interpreter, verify,
+    LevelResult, OrderedComparison, OutputDifference, RuntimeOutcome, RuntimeResult, Simulation,
+    Verification, VerifyRequest, verify,
 };
 
 use crate::engine::Ranges;

@@ -492,9 +492,17 @@ mod tests {
         // A depthwise weight with a scale for each channel bears any factor; nothing is known of the last.
         let found = factors(0, 1, Aim::Input(Granularity::PerChannel));
         assert_eq!(found, [1.0, 2.0, 4.0, 8.0, 0.5, 1.0]);
-        // With one scale for all its channels, small ones leave room for larger factors.
+        // With one scale for all its channels, large ones are to become smaller.
         let shared = factors(0, 1, Aim::Input(Granularity::PerTensor));
-        assert!(shared[..5].iter().zip(&found).all(|(a, b)| a >= b) && shared != found);
+        let channels = scaling.weights[&1].chunks_exact(9);
+        let largest = channels.map(|own| own.iter().fold(0.0f32, |m, w| m.max(w.abs())));
+        let expected = largest
+            .zip(&found)
+            .map(|(largest, one)| one / largest.sqrt());
+        for (factor, expected) in shared.iter().zip(expected).take(5) {
+            assert!((factor - expected).abs() <= 1e-6 * expected, "{shared:?}");
+        }
+        assert_eq!(shared[5], 1.0);
     }
 
     #[test]

@@ -293,8 +293,8 @@ mod tests {
             ("layer1.0", "layer1_0", "self.layer1_0"),
             (
                 "layer1.0.conv1.weight",
-                "layer1_0_conv1_weight",
-                "self.layer1_0_conv1_weight",
+                "layer1_0_conv1_weight_",
+                "self.layer1_0_conv1_weight_",
             ),
             ("type", "type_", "self.type_"),
             ("global.3x3", "global_._3x3", "self.global_._3x3"),

@@ -245,6 +245,6 @@ mod tests {
         assert_eq!(code(1.0, 0.125, false), Some(8));
         assert_eq!(code(-0.3, 0.05, false), Some(-6));
         assert_eq!(code(1.0, 1e-12, false), None);
-        assert_eq!(code(1.0, 1e-11, true), Some(100_000_003_318));
+        assert_eq!(code(1.0, 1e-11, true), Some(100_000_000_400));
     }
 }

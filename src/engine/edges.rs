@@ -48,7 +48,7 @@ impl EdgePass {
         }
     }
 
-    fn apply(&self, value: Value) -> Result<Value, RunError> {
+    fn apply(&self, value: &Value) -> Result<Value, RunError> {
         if self.rounding == EdgeRounding::Nearest && self.gain == 1.0 {
             let quantizer = ActivationQuantizer::Affine(self.grid);
             let stored = |tensor: &Tensor| fake_quantize(&tensor.to_dtype(DType::F32)?, &quantizer);
@@ -155,7 +155,7 @@ impl EdgeGrids {
     pub(super) fn stored(&self, id: ValueId, value: Value) -> Result<Value, RunError> {
         let mut value = value;
         for pass in self.by_value.get(&id).into_iter().flatten() {
-            value = pass.apply(value)?;
+            value = pass.apply(&value)?;
         }
         Ok(value)
     }
@@ -218,7 +218,7 @@ mod tests {
             };
             let x = Tensor::new(values, &Device::Cpu).unwrap();
             let x = x.reshape((1, values.len(), 1, 1)).unwrap();
-            let stored = self::values(&pass.apply(x.into()).unwrap());
+            let stored = self::values(&pass.apply(&x.into()).unwrap());
             stored.iter().map(|level| level / 0.5).collect()
         };
         // In steps of 0.5 these are 2.5, -2.5, 2.49 and -2.51.

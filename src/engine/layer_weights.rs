@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::error::{OpError, RunError};
 use super::arithmetic::Arithmetic;
+use super::error::{OpError, RunError};
 use super::kernels::blocked::{
     BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput,
     conv_transpose2d_blocked, conv2d_blocked,

@@ -28,7 +28,13 @@ impl SampleHarms {
         outputs: [&[Tensor]; 2],
         len: usize,
     ) -> Result<(), RunError> {
-        let finite = |harm: f64| (harm as f32).min(f32::MAX).max(0.0);
+        let finite = |harm: f64| {
+            if harm.is_nan() {
+                0.0
+            } else {
+                (harm as f32).clamp(0.0, f32::MAX)
+            }
+        };
         let batch: Arc<[f32]> = if divergences.is_empty() {
             let sums = sums_by_sample(outputs, len)?;
             sums.iter().map(|sum| finite(sum.noise)).collect()

@@ -1,4 +1,4 @@
-//! A recipe for ai-edge-quantizer, for models that a converter brings to TFLite.
+//! A recipe for ai-edge-quantizer, for models that a converter brings to `TFLite`.
 //!
 //! A converter names tensors as it likes. So a rule has the name that the layer's output has in the
 //! graph, and the script beside the recipe puts in its place the name that the converted file has for

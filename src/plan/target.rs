@@ -96,9 +96,9 @@ pub enum QuantizedTensors {
 /// Format of the file that a plan is exported to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// ONNX with QuantizeLinear and DequantizeLinear.
+    /// ONNX with `QuantizeLinear` and `DequantizeLinear`.
     Onnx,
-    /// A TFLite flatbuffer.
+    /// A `TFLite` flatbuffer.
     Tflite,
     /// Packed weights, with a script that computes with them.
     SafeTensors,

@@ -469,7 +469,7 @@ impl Session {
             if !measured && self.nearest.is_some() && self.tuned().is_none() {
                 self.start_tuning(Arc::clone(&model), Arc::clone(&data));
             } else if !measured && !self.jobs.evaluation.is_running() {
-                self.start_evaluation(Arc::clone(&model), Arc::clone(&data));
+                self.start_evaluation(&model, Arc::clone(&data));
             }
             let compared = self.nearest.is_none() || self.counterpart().is_some();
             if measured && !compared && !self.jobs.counterpart.is_running() {
@@ -518,7 +518,7 @@ impl Session {
         });
     }
 
-    fn start_evaluation(&mut self, model: Arc<OpenModel>, data: Arc<OpenData>) {
+    fn start_evaluation(&mut self, model: &OpenModel, data: Arc<OpenData>) {
         let tuned = self.tuned().cloned();
         let executor = match &tuned {
             Some(tuned) => Arc::clone(&tuned.executor),

@@ -119,13 +119,20 @@ pub(crate) fn check(subject: &Subject, target: &str, plan: &[&str]) {
     for level in verification["levels"].as_array().unwrap() {
         check_level(&name, verification, level);
     }
+    // What differs is a tie, as near to one as floats that are added in another order can tell: some
+    // millionths of a number, which are some hundredths of a step where there are 65,536.
+    let has_wide_inputs = plan.iter().any(|option| option.contains("A16"));
+    let (from_tie, share) = if has_wide_inputs {
+        (0.05, 5e-3)
+    } else {
+        (1e-3, 1e-4)
+    };
     for layer in verification["layers"].as_array().unwrap() {
         let relative = number(&layer["relative_difference"]);
         assert!(relative <= 1e-4, "{name}: {layer}");
-        // What differs is a tie, as near to one as floats that are added in another order can tell.
-        assert!(number(&layer["from_tie"]) <= 0.02, "{name}: {layer}");
+        assert!(number(&layer["from_tie"]) <= from_tie, "{name}: {layer}");
         let (codes, differing) = (number(&layer["codes"]), number(&layer["differing_codes"]));
-        assert!(differing <= 1.0 + 1e-3 * codes, "{name}: {layer}");
+        assert!(differing <= 1.0 + share * codes, "{name}: {layer}");
     }
     let opinion = &verification["second_opinion"];
     if let Some(agreement) = opinion["agreement"].as_f64() {
@@ -145,7 +152,13 @@ fn check_level(name: &str, verification: &Value, level: &Value) {
         let simulated = &verification["simulated_top1"];
         assert!(near(&level["top1"], simulated), "{name}: {level}");
         if let Some(agreement) = level["agreement"].as_f64() {
-            assert!(agreement >= 0.99, "{name}: {level}");
+            // Of 250 pictures of that network one or two lie between two classes.
+            let least = if name.contains("mobilenetv1") {
+                0.99
+            } else {
+                0.995
+            };
+            assert!(agreement >= least, "{name}: {level}");
         }
         return;
     }
@@ -251,7 +264,8 @@ fn weights_rounded_on_data_run_in_onnx_runtime_as_they_are_simulated() {
         "bias,refit,equalize",
     ];
     check(&bundled("signs-resnet.onnx"), "onnxruntime", &equalized);
-    check(&bundled("signs-mobilenet.safetensors"), "generic", ROUNDED);
+    let checkpoint = bundled("signs-mobilenet.safetensors");
+    check(&checkpoint, "onnxruntime", ROUNDED);
     let options = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
     if let Some(subject) = real("resnet20-cifar10.onnx", options) {
         check(&subject, "onnxruntime", ROUNDED);

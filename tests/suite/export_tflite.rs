@@ -1,4 +1,4 @@
-//! `.tflite` files, read back and run by LiteRT.
+//! `.tflite` files, read back and run by `LiteRT`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::{quantscope, sample, shared};
 
-/// A Python interpreter with LiteRT, if there is one; says so where there is none.
+/// A Python interpreter with `LiteRT`, if there is one; says so where there is none.
 fn python() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -107,7 +107,7 @@ fn decibel(value: &Value) -> f64 {
     })
 }
 
-/// Exports, runs in LiteRT, and holds its outputs against the simulated ones.
+/// Exports, runs in `LiteRT`, and holds its outputs against the simulated ones.
 #[track_caller]
 fn check(subject: &Subject, plan: &[&str]) {
     let Some(python) = python() else { return };
@@ -186,7 +186,7 @@ fn checkpoints_become_tflite_files() {
     check(&bundled("signs-mobilenet.safetensors"), MIXED_8_4);
 }
 
-/// What LiteRT's own reader finds in a file, as JSON.
+/// What `LiteRT`'s own reader finds in a file, as JSON.
 const READ: &str = r#"
 import json, sys
 from ai_edge_litert import schema_py_generated as schema
@@ -218,6 +218,11 @@ print(json.dumps({
         [names[model.operatorCodes[one.opcodeIndex].builtinCode]] + [name(index) for index in one.inputs]
         for one in graph.operators
     ],
+    "pads": {
+        name(one.inputs[0]): name(one.outputs[0])
+        for one in graph.operators
+        if names[model.operatorCodes[one.opcodeIndex].builtinCode] in ("PAD", "PADV2")
+    },
 }))
 "#;
 
@@ -276,9 +281,11 @@ fn litert_reads_what_the_program_says() {
             |text: &str| -> Vec<u64> { text.split('x').map(|n| n.parse().unwrap()).collect() };
         let mut shape = lengths(&row["weight_shape"]);
         shape.sort_unstable();
+        let own = row["input"].as_str();
+        let padded = model["pads"][own].as_str();
         let found: Vec<&Value> = operators
             .iter()
-            .filter(|one| one[1] == row["input"].as_str())
+            .filter(|one| one[1] == own || padded.is_some_and(|padded| one[1] == padded))
             .filter_map(|one| tensors.get(one[2].as_str()?))
             .filter(|weight| {
                 let lengths = weight["shape"].as_array().unwrap();

@@ -196,12 +196,11 @@ impl Planner<'_> {
         }
         let mut edges = Edges::default();
         for (root, ids) in &members {
-            let grid = match self.classes.grid(*root) {
-                Some(grid) => grid,
-                None => {
-                    let wide = ids.iter().any(|id| self.wide[id.index()] == Some(true));
-                    self.observed(ids, wide, ranges)?
-                }
+            let grid = if let Some(grid) = self.classes.grid(*root) {
+                grid
+            } else {
+                let wide = ids.iter().any(|id| self.wide[id.index()] == Some(true));
+                self.observed(ids, wide, ranges)?
             };
             for id in ids {
                 edges.read.insert(*id, grid);

@@ -4,7 +4,7 @@ use super::file::{Options, Tensor};
 use super::fusion::fused;
 use super::grid::StoredGrid;
 use super::layout::{CHANNELS_LAST, Layout, permuted, permuted_shape};
-use super::lowering::{Call, Lowered, Lowering, StoredConstant, by_kind};
+use super::lowering::{Call, Lowered, Lowering, StoredConstant, by_kind, input as data_input};
 use super::schema::{Builtin, Fused};
 use super::weights::{float_constant, packed};
 use crate::model::{Binary, Node, NodeId, Op, Unary, ValueId};
@@ -26,7 +26,7 @@ pub(super) fn binary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lo
     };
     let mut inputs = Vec::new();
     for index in 0..2 {
-        let operand = lowering.input(node, index)?;
+        let operand = data_input(node, index)?;
         if lowering.graph.is_initializer(operand) {
             inputs.push(constant_operand(
                 lowering,
@@ -77,7 +77,7 @@ fn constant_operand(
     (output, rank): (ValueId, usize),
     layout: Layout,
 ) -> Lowered<usize> {
-    let operand = lowering.input(node, index)?;
+    let operand = data_input(node, index)?;
     let name = lowering.graph.value(operand).name.clone();
     let values = lowering.constant_floats(node, index)?;
     let mut shape = lowering.shape(operand)?;
@@ -135,7 +135,7 @@ fn constant_operand(
 /// An operator of one input that leaves the layout as it is.
 pub(super) fn unary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let kind = lowering.kind(output);
     let (builtin, versions, options) = match (&node.op, fused(lowering.graph, node)) {
         (_, Some(Fused::Relu6)) => (Builtin::Relu6, [1, 2, 3], Options::Empty),
@@ -178,7 +178,7 @@ pub(super) fn softmax(
     coerce_to_2d: bool,
 ) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let shape = lowering.shape(input)?;
     let rank = shape.len();
     let axis = super::pools::from_end(axis, rank)

@@ -1,4 +1,4 @@
-//! A TFLite model before it is written: tensors and operators of its one subgraph.
+//! A `TFLite` model before it is written: tensors and operators of its one subgraph.
 
 use super::schema::{Builtin, ElementKind, Fused, WindowPadding};
 

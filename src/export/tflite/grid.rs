@@ -1,4 +1,4 @@
-//! Grids of activations as TFLite stores them.
+//! Grids of activations as `TFLite` stores them.
 
 use super::file::Quantization;
 use super::schema::ElementKind;

@@ -1,4 +1,4 @@
-//! Order of axes: channels first in ONNX, channels last in TFLite.
+//! Order of axes: channels first in ONNX, channels last in `TFLite`.
 
 /// How the axes of a tensor lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

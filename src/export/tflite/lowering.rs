@@ -1,4 +1,4 @@
-//! A graph as tensors and operators of a TFLite file.
+//! A graph as tensors and operators of a `TFLite` file.
 
 use std::collections::BTreeMap;
 
@@ -202,7 +202,7 @@ impl<'a> Lowering<'a> {
             Op::Concat { axis } => movement::concat(self, id, node, *axis),
             Op::Slice => movement::slice(self, id, node),
             Op::Pad { .. } => movement::pad(self, id, node),
-            Op::Resize(resize) => movement::resize(self, id, node, resize),
+            Op::Resize(resize) => movement::resize(self, id, node, *resize),
             Op::Transpose { perm } => movement::transpose(self, id, node, perm.as_deref()),
             _ => movement::reshape(self, id, node),
         }
@@ -217,12 +217,6 @@ impl<'a> Lowering<'a> {
     pub(super) fn result(&self, id: NodeId, node: &Node) -> Lowered<(Fused, ValueId)> {
         let result = self.fusion.result(id, node);
         result.ok_or_else(|| "it has no output".to_owned())
-    }
-
-    /// The data input of a node.
-    pub(super) fn input(&self, node: &Node, index: usize) -> Lowered<ValueId> {
-        let input = node.input(index);
-        input.ok_or_else(|| format!("input {index} is missing"))
     }
 
     /// Lengths of a value in the graph.
@@ -491,7 +485,7 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// The input is missing, computed, or cannot be read.
     pub(super) fn constant_floats(&self, node: &Node, index: usize) -> Lowered<Vec<f32>> {
-        let id = self.input(node, index)?;
+        let id = input(node, index)?;
         let name = &self.graph.value(id).name;
         let constant = self.graph.initializers().get(&id);
         let constant = constant.ok_or_else(|| format!("its input {name:?} is computed"))?;
@@ -530,4 +524,10 @@ fn quantize_version(grid: Option<StoredGrid>) -> i32 {
     } else {
         1
     }
+}
+
+/// The data input of a node.
+pub(super) fn input(node: &Node, index: usize) -> Lowered<ValueId> {
+    let input = node.input(index);
+    input.ok_or_else(|| format!("input {index} is missing"))
 }

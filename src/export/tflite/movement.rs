@@ -2,7 +2,7 @@
 
 use super::file::Options;
 use super::layout::Layout;
-use super::lowering::{Call, Lowered, Lowering, by_kind};
+use super::lowering::{Call, Lowered, Lowering, by_kind, input as data_input};
 use super::pools::from_end;
 use super::schema::Builtin;
 use crate::model::{CoordinateTransform, NearestRounding, Node, NodeId, Resize, ResizeMode};
@@ -10,7 +10,7 @@ use crate::model::{CoordinateTransform, NearestRounding, Node, NodeId, Resize, R
 /// `RESHAPE`, for all operators that only see the numbers in another shape.
 pub(super) fn reshape(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let same_shape = lowering.shape(input)? == lowering.shape(output)?;
     let is_output = lowering.graph.outputs().contains(&output);
     if same_shape && !is_output && lowering.written(output) == lowering.grid(output) {
@@ -62,7 +62,7 @@ pub(super) fn transpose(
     perm: Option<&[usize]>,
 ) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let rank = lowering.shape(input)?.len();
     let axes: Vec<usize> = match perm {
         Some(perm) => perm.to_vec(),
@@ -126,7 +126,7 @@ pub(super) fn concat(
 /// `STRIDED_SLICE`.
 pub(super) fn slice(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let shape = lowering.shape(input)?;
     let rank = shape.len();
     let parameter = |index: usize| lowering.constant_integers(node, index);
@@ -187,7 +187,7 @@ pub(super) fn slice(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Low
 /// `PAD` with zeros.
 pub(super) fn pad(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let rank = lowering.shape(input)?.len();
     let pads = lowering.constant_integers(node, 1)?.unwrap_or_default();
     if node.input(2).is_some() {
@@ -235,10 +235,10 @@ pub(super) fn resize(
     lowering: &mut Lowering<'_>,
     id: NodeId,
     node: &Node,
-    resize: &Resize,
+    resize: Resize,
 ) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let (from, to) = (lowering.image(input)?, lowering.image(output)?);
     if from[..2] != to[..2] {
         return Err("it resizes more than height and width".to_owned());
@@ -299,7 +299,7 @@ pub(super) fn resize(
 }
 
 /// `(align_corners, half_pixel_centers)` that take the same neighbours along both axes.
-fn nearest_mode(resize: &Resize, axes: [(usize, usize); 2]) -> Option<(bool, bool)> {
+fn nearest_mode(resize: Resize, axes: [(usize, usize); 2]) -> Option<(bool, bool)> {
     [(false, false), (false, true), (true, false)]
         .into_iter()
         .find(|mode| {
@@ -313,14 +313,13 @@ fn nearest_mode(resize: &Resize, axes: [(usize, usize); 2]) -> Option<(bool, boo
 }
 
 /// The element that ONNX takes (operator `Resize`, attributes as they are named there).
-fn onnx_neighbour(resize: &Resize, at: usize, from: usize, to: usize) -> usize {
+fn onnx_neighbour(resize: Resize, at: usize, from: usize, to: usize) -> usize {
     let scale = to as f32 / from as f32;
     let place = at as f32;
     let x = match resize.coordinates {
-        CoordinateTransform::AlignCorners if to == 1 => 0.0,
+        CoordinateTransform::AlignCorners | CoordinateTransform::PytorchHalfPixel if to == 1 => 0.0,
         CoordinateTransform::AlignCorners => place * (from as f32 - 1.0) / (to as f32 - 1.0),
         CoordinateTransform::Asymmetric => place / scale,
-        CoordinateTransform::PytorchHalfPixel if to == 1 => 0.0,
         CoordinateTransform::HalfPixel | CoordinateTransform::PytorchHalfPixel => {
             (place + 0.5) / scale - 0.5
         }
@@ -384,7 +383,7 @@ mod tests {
             ),
             (Asymmetric, Ceil, twice, None),
         ] {
-            let found = nearest_mode(&resize(coordinates, rounding), axes);
+            let found = nearest_mode(resize(coordinates, rounding), axes);
             assert_eq!(found, mode, "{coordinates:?} {rounding:?} {axes:?}");
         }
     }

@@ -3,7 +3,7 @@
 use super::edges::averages_everything;
 use super::file::{Options, Window};
 use super::layout::Layout;
-use super::lowering::{Call, Lowered, Lowering, by_kind};
+use super::lowering::{Call, Lowered, Lowering, by_kind, input as data_input};
 use super::padding::{borders, implicit};
 use super::schema::{Builtin, ElementKind, WindowPadding};
 use super::weights::{float_constant, packed};
@@ -18,7 +18,7 @@ pub(super) fn max_pool(
     pool: &Pool,
 ) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let (image, pooled) = (lowering.image(input)?, lowering.image(output)?);
     let (kernel, strides) = (pair(&pool.kernel), undilated(pool)?);
     let windows = axis_windows(image, kernel, strides, [1, 1]);
@@ -94,7 +94,7 @@ pub(super) fn average_pool(
         return global_average(lowering, id, node);
     }
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let (image, pooled) = (lowering.image(input)?, lowering.image(output)?);
     let (kernel, strides) = (pair(&pool.kernel), undilated(pool)?);
     let windows = axis_windows(image, kernel, strides, [1, 1]);
@@ -146,14 +146,14 @@ fn undilated(pool: &Pool) -> Lowered<[usize; 2]> {
 
 /// `MEAN` over height and width.
 pub(super) fn global_average(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     lowering.image(input)?;
     mean_over(lowering, id, node, (&[2, 3], true))
 }
 
 /// `MAX_POOL_2D` with a window over the whole image.
 pub(super) fn global_max(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lowered<()> {
-    let [_, _, height, width] = lowering.image(lowering.input(node, 0)?)?;
+    let [_, _, height, width] = lowering.image(data_input(node, 0)?)?;
     let pool = Pool {
         kernel: vec![height, width],
         strides: vec![1, 1],
@@ -172,7 +172,7 @@ pub(super) fn mean(
     node: &Node,
     keep_dims: bool,
 ) -> Lowered<()> {
-    let rank = lowering.shape(lowering.input(node, 0)?)?.len();
+    let rank = lowering.shape(data_input(node, 0)?)?.len();
     let axes = lowering.constant_integers(node, 1)?;
     let axes = axes.unwrap_or_else(|| (0..rank as i64).collect());
     let axes: Option<Vec<usize>> = axes.iter().map(|axis| from_end(*axis, rank)).collect();
@@ -194,7 +194,7 @@ fn mean_over(
     (axes, keep_dims): (&[usize], bool),
 ) -> Lowered<()> {
     let (_, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let rank = lowering.shape(input)?.len();
     // Without the reduced axes, what is left must be in the order of the graph.
     let left = (0..rank).filter(|axis| !axes.contains(axis)).count();

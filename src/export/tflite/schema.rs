@@ -1,4 +1,4 @@
-//! Numbers of the public TFLite schema: fields of tables, types, operators.
+//! Numbers of the public `TFLite` schema: fields of tables, types, operators.
 //!
 //! Source: `tensorflow/compiler/mlir/lite/schema/schema.fbs`, version 3 with file identifier `TFL3`.
 //! A field of a table has the virtual offset `4 + 2 · id`, where `id` counts the fields in the order of

@@ -3,7 +3,9 @@
 use super::file::{Options, Window};
 use super::grid::StoredGrid;
 use super::layout::Layout;
-use super::lowering::{Call, Form, Lowered, Lowering, StoredConstant, by_kind};
+use super::lowering::{
+    Call, Form, Lowered, Lowering, StoredConstant, by_kind, input as data_input,
+};
 use super::padding::{AxisWindow, Border, borders, implicit};
 use super::schema::{Builtin, ElementKind, Fused, WindowPadding};
 use super::weights::{StoredWeight, WeightForm, bias, float_constant, packed, stored_bias, weight};
@@ -289,7 +291,7 @@ pub(super) fn normalization(
     epsilon: f32,
 ) -> Lowered<()> {
     let (fused, output) = lowering.result(id, node)?;
-    let input = lowering.input(node, 0)?;
+    let input = data_input(node, 0)?;
     let [_, channels, ..] = lowering.image(input)?;
     let parameter = |index: usize| {
         let values = lowering.constant_floats(node, index)?;
@@ -312,7 +314,7 @@ pub(super) fn normalization(
         .collect();
     let grid = lowering.operand_grid(input, output);
     let x = lowering.read(input, Layout::ChannelsLast, grid)?;
-    let name = lowering.graph.value(lowering.input(node, 1)?).name.clone();
+    let name = lowering.graph.value(data_input(node, 1)?).name.clone();
     let w = match grid {
         None => {
             let values: Vec<f32> = factors.iter().map(|factor| *factor as f32).collect();
@@ -333,7 +335,7 @@ pub(super) fn normalization(
             (grid, &w.scales),
         );
     }
-    let bias_name = lowering.graph.value(lowering.input(node, 2)?).name.clone();
+    let bias_name = lowering.graph.value(data_input(node, 2)?).name.clone();
     let b = stored_bias(lowering, &bias_name, &offsets, (grid, &w.scales), channels)?;
     let call = Call {
         builtin: Builtin::DepthwiseConv2d,

@@ -1,4 +1,4 @@
-//! A TFLite model as the bytes of a flatbuffer.
+//! A `TFLite` model as the bytes of a flatbuffer.
 //!
 //! Equal models give equal bytes.
 
@@ -42,7 +42,7 @@ impl Writer {
         let buffers = self.buffers(file);
         let tensors = self.tensors(file);
         let operators = self.operators(file, &codes);
-        let subgraph = self.subgraph(file, tensors, operators);
+        let subgraph = self.subgraph(file, &tensors, &operators);
         let subgraphs = self.builder.create_vector(&[subgraph]);
         let signatures = self.signatures(file);
         let codes: Vec<Table> = codes
@@ -296,9 +296,9 @@ impl Writer {
         WIPOffset::new(self.builder.create_vector(items).value())
     }
 
-    fn subgraph(&mut self, file: &TfliteFile, tensors: Vec<Table>, operators: Vec<Table>) -> Table {
-        let tensors = self.builder.create_vector(&tensors);
-        let operators = self.builder.create_vector(&operators);
+    fn subgraph(&mut self, file: &TfliteFile, tensors: &[Table], operators: &[Table]) -> Table {
+        let tensors = self.builder.create_vector(tensors);
+        let operators = self.builder.create_vector(operators);
         let inputs = self.indices(&file.inputs);
         let outputs = self.indices(&file.outputs);
         let name = self.builder.create_string(&file.name);

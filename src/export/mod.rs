@@ -1,7 +1,7 @@
 //! Plans as files that runtimes execute.
 //!
 //! [`fit`](crate::plan::fit) makes a plan fit a target; [`TunedNetwork`] is the network with what was
-//! tuned on calibration data; [`quantize_layers`] computes codes, grids and biases; [`model_file`] writes
+//! tuned on calibration data; [`quantize_layers`] computes codes, grids and biases; [`model_file()`] writes
 //! them. [`StoredArithmetic`] is what the file computes beside the plan, for comparing the two.
 
 mod companions;

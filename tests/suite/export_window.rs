@@ -6,7 +6,6 @@ use quantscope::export::RuntimeOutcome;
 use quantscope::plan::{Preset, TargetProfile};
 use quantscope::session::{Action, ExportEnd, ExportReport, Session};
 
-use crate::common::sample;
 use crate::frame::find_command;
 use crate::window::{Window, apply, measured, open_sample, session, tall_window, wait_until};
 

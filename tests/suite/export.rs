@@ -6,79 +6,15 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::common::{quantscope, root, sample, shared};
+use crate::common::{quantscope, root, sample};
+use crate::exporting::{MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python_with, real};
 
-/// A Python interpreter with ONNX Runtime, if there is one; says so where there is none.
+/// A Python interpreter with ONNX Runtime, if there is one.
 pub(crate) fn python() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let named = std::env::var_os("QUANTSCOPE_PYTHON").map(PathBuf::from);
-        let on_path = ["python3", "python"].map(PathBuf::from);
-        named.into_iter().chain(on_path).find(|python| {
-            let output = Command::new(python)
-                .args(["-c", "import onnxruntime, onnx, numpy"])
-                .output();
-            output.is_ok_and(|output| output.status.success())
-        })
-    });
-    if found.is_none() {
-        println!(
-            "skipped: no Python interpreter with onnxruntime, onnx and numpy; name one in QUANTSCOPE_PYTHON"
-        );
-    }
-    found.as_deref()
-}
-
-/// A model with its data.
-pub(crate) struct Subject {
-    pub(crate) model: PathBuf,
-    pub(crate) options: Vec<String>,
-}
-
-pub(crate) fn bundled(model: &str) -> Subject {
-    let data = |part: &str| sample("signs").join(part).display().to_string();
-    let options = ["--data", &data("eval"), "--calib", &data("calib")];
-    Subject {
-        model: sample(model),
-        options: options.map(str::to_owned).to_vec(),
-    }
-}
-
-/// A real model, if it is there, with options in which `@` stands for the folder of the data.
-pub(crate) fn real(model: &str, options: &str) -> Option<Subject> {
-    let folder = shared("data")?;
-    let at = format!("{}/", folder.display());
-    Some(Subject {
-        model: folder.join("models").join(model),
-        options: options
-            .split_whitespace()
-            .map(|option| option.replace('@', &at))
-            .collect(),
-    })
-}
-
-impl Subject {
-    /// Exports to a folder and gives the report.
-    #[track_caller]
-    pub(crate) fn export(&self, target: &str, folder: &Path, more: &[&str]) -> Value {
-        let model = self.model.display().to_string();
-        let folder = folder.display().to_string();
-        let mut arguments = vec!["export", &model, "--target", target, "--out", &folder];
-        arguments.extend(["--json", "--quiet"]);
-        arguments.extend(self.options.iter().map(String::as_str));
-        arguments.extend(more);
-        let (code, text, error) = quantscope(&arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {error}");
-        serde_json::from_str(&text).unwrap()
-    }
-}
-
-pub(crate) fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(if *value == "inf" {
-        f64::INFINITY
-    } else {
-        f64::NAN
-    })
+    FOUND
+        .get_or_init(|| python_with("onnxruntime, onnx, numpy", &["QUANTSCOPE_PYTHON"]))
+        .as_deref()
 }
 
 /// The ONNX checker, with shape inference, takes the exported file.
@@ -230,10 +166,6 @@ fn summary(verification: &Value) -> String {
     .unwrap();
     text
 }
-
-pub(crate) const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
-pub(crate) const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
-pub(crate) const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];
 
 #[test]
 fn bundled_models_run_in_onnx_runtime_as_they_are_simulated() {

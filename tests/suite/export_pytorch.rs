@@ -1,49 +1,26 @@
 //! Networks written for PyTorch, rebuilt and run by PyTorch.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use crate::common::sample;
-use crate::export::{MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, real};
+use crate::exporting::{
+    MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python_with, real, script,
+};
 
-/// A Python interpreter with PyTorch, if there is one; says so where there is none.
+/// A Python interpreter with PyTorch, if there is one.
 fn python() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let named = ["QUANTSCOPE_TORCH_PYTHON", "QUANTSCOPE_PYTHON"]
-            .into_iter()
-            .filter_map(std::env::var_os)
-            .map(PathBuf::from);
-        let on_path = ["python3", "python"].map(PathBuf::from);
-        named.chain(on_path).find(|python| {
-            let output = Command::new(python)
-                .args(["-c", "import torch, numpy"])
-                .output();
-            output.is_ok_and(|output| output.status.success())
+    FOUND
+        .get_or_init(|| {
+            python_with(
+                "torch, numpy",
+                &["QUANTSCOPE_TORCH_PYTHON", "QUANTSCOPE_PYTHON"],
+            )
         })
-    });
-    if found.is_none() {
-        println!(
-            "skipped: no Python interpreter with torch and numpy; name one in QUANTSCOPE_TORCH_PYTHON"
-        );
-    }
-    found.as_deref()
-}
-
-/// Runs a piece of Python; its assertions are the test's.
-#[track_caller]
-fn run(python: &Path, code: &str, arguments: &[&str]) -> String {
-    let output = Command::new(python)
-        .args(["-c", code])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
+        .as_deref()
 }
 
 /// Exports, and holds what PyTorch computes against the simulation.
@@ -205,7 +182,7 @@ spec.loader.exec_module(exported)
 
 /// Exports without running anything, and gives the path of the script.
 #[track_caller]
-fn script(subject: &Subject, folder: &Path, plan: &[&str]) -> String {
+fn exported_script(subject: &Subject, folder: &Path, plan: &[&str]) -> String {
     let report = subject.export("pytorch", folder, plan);
     let files = report["files"].as_array().unwrap().iter();
     let mut scripts = files
@@ -242,18 +219,18 @@ if len(sys.argv) > 2:
     let folder = tempfile::tempdir().unwrap();
     for model in ["signs-resnet", "signs-mobilenet"] {
         let path = sample(&format!("{model}.safetensors"));
-        let exported = script(
+        let exported = exported_script(
             &bundled(&format!("{model}.safetensors")),
             folder.path(),
             W8A8,
         );
-        run(python, &code, &[&exported, &path.display().to_string()]);
-        let exported = script(
+        script(python, &code, &[&exported, &path.display().to_string()]);
+        let exported = exported_script(
             &bundled(&format!("{model}.onnx")),
             &folder.path().join("onnx"),
             W8A8,
         );
-        run(python, &code, &[&exported]);
+        script(python, &code, &[&exported]);
     }
 }
 
@@ -261,7 +238,7 @@ if len(sys.argv) > 2:
 fn a_tensor_of_another_name_is_missed() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let exported = script(&bundled("signs-resnet.safetensors"), folder.path(), W8A8);
+    let exported = exported_script(&bundled("signs-resnet.safetensors"), folder.path(), W8A8);
     let file = Path::new(&exported).with_extension("safetensors");
     let content = std::fs::read(&file).unwrap();
     let (old, new) = (b"\"conv1.weight.codes\"", b"\"conv7.weight.codes\"");
@@ -280,7 +257,7 @@ except KeyError as error:
     print('missed', error)
 "
     );
-    let said = run(python, &code, &[&exported]);
+    let said = script(python, &code, &[&exported]);
     assert!(said.contains("missed 'conv1.weight.codes'"), "{said}");
 }
 
@@ -289,7 +266,7 @@ except KeyError as error:
 fn the_file_is_a_safetensors_file_with_packed_codes() {
     let folder = tempfile::tempdir().unwrap();
     let plan = ["--weights", "3", "--activations", "8"];
-    let exported = script(&bundled("signs-resnet.safetensors"), folder.path(), &plan);
+    let exported = exported_script(&bundled("signs-resnet.safetensors"), folder.path(), &plan);
     let bytes = std::fs::read(Path::new(&exported).with_extension("safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let original = std::fs::read(sample("signs-resnet.safetensors")).unwrap();

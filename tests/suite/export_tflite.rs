@@ -6,105 +6,21 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::common::{quantscope, sample, shared};
+use crate::common::quantscope;
+use crate::exporting::{
+    MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python_with, real, script,
+};
 
-/// A Python interpreter with `LiteRT`, if there is one; says so where there is none.
+/// A Python interpreter with `LiteRT`, if there is one.
 fn python() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let named = std::env::var_os("QUANTSCOPE_PYTHON").map(PathBuf::from);
-        let on_path = ["python3", "python"].map(PathBuf::from);
-        named.into_iter().chain(on_path).find(|python| {
-            let output = Command::new(python)
-                .args(["-c", "import ai_edge_litert.interpreter, numpy"])
-                .output();
-            output.is_ok_and(|output| output.status.success())
-        })
-    });
-    if found.is_none() {
-        println!(
-            "skipped: no Python interpreter with ai-edge-litert and numpy; name one in QUANTSCOPE_PYTHON"
-        );
-    }
-    found.as_deref()
-}
-
-/// Runs a script and gives what it prints.
-#[track_caller]
-fn script(python: &Path, code: &str, arguments: &[&str]) -> String {
-    let output = Command::new(python)
-        .args(["-c", code])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A model with its data.
-struct Subject {
-    model: PathBuf,
-    options: Vec<String>,
-}
-
-fn bundled(model: &str) -> Subject {
-    let data = |part: &str| sample("signs").join(part).display().to_string();
-    let options = ["--data", &data("eval"), "--calib", &data("calib")];
-    Subject {
-        model: sample(model),
-        options: options.map(str::to_owned).to_vec(),
-    }
-}
-
-/// A real model, if it is there, with options in which `@` stands for the folder of the data.
-fn real(model: &str, options: &str) -> Option<Subject> {
-    let folder = shared("data")?;
-    let at = format!("{}/", folder.display());
-    Some(Subject {
-        model: folder.join("models").join(model),
-        options: options
-            .split_whitespace()
-            .map(|option| option.replace('@', &at))
-            .collect(),
-    })
-}
-
-const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
-const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
-const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];
-
-impl Subject {
-    fn command(&self, folder: &Path, target: &str, more: &[&str]) -> (Option<i32>, String, String) {
-        let model = self.model.display().to_string();
-        let folder = folder.display().to_string();
-        let mut arguments = vec!["export", &model, "--target", target, "--out", &folder];
-        arguments.extend(["--json", "--quiet"]);
-        arguments.extend(self.options.iter().map(String::as_str));
-        arguments.extend(more);
-        quantscope(&arguments)
-    }
-
-    /// Exports to a folder and gives the report.
-    #[track_caller]
-    fn export(&self, folder: &Path, target: &str, more: &[&str]) -> Value {
-        let (code, text, error) = self.command(folder, target, more);
-        assert_eq!(code, Some(0), "{}: {error}", self.model.display());
-        serde_json::from_str(&text).unwrap()
-    }
+    FOUND
+        .get_or_init(|| python_with("ai_edge_litert.interpreter, numpy", &["QUANTSCOPE_PYTHON"]))
+        .as_deref()
 }
 
 fn file(report: &Value) -> &str {
     report["files"][0].as_str().unwrap()
-}
-
-/// An SQNR, which is text where there is no error.
-fn decibel(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(if *value == "inf" {
-        f64::INFINITY
-    } else {
-        f64::NAN
-    })
 }
 
 /// Exports, runs in `LiteRT`, and holds its outputs against the simulated ones.
@@ -114,7 +30,7 @@ fn check(subject: &Subject, plan: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let interpreter = python.display().to_string();
     let more = [plan, &["--verify", "--python", &interpreter]].concat();
-    let report = subject.export(folder.path(), "tflite", &more);
+    let report = subject.export("tflite", folder.path(), &more);
     let name = format!("{} {plan:?}", subject.model.display());
     let length = std::fs::metadata(file(&report)).unwrap().len();
     assert_eq!(report["size_bytes"].as_u64(), Some(length), "{name}");
@@ -134,7 +50,7 @@ fn check(subject: &Subject, plan: &[&str]) {
         if let Some(agreement) = level["agreement"].as_f64() {
             assert!(agreement >= 0.995, "{name}: agreement {agreement}");
         } else {
-            let sqnr = decibel(&level["sqnr_db"]);
+            let sqnr = number(&level["sqnr_db"]);
             assert!(sqnr >= 40.0, "{name}: {sqnr} dB");
         }
     }
@@ -247,7 +163,7 @@ fn litert_reads_what_the_program_says() {
     let folder = tempfile::tempdir().unwrap();
     let subject = bundled("signs-mobilenet.onnx");
     let plan = ["--preset", "W8A8", "--set", "*blocks.0/point*=4/8"];
-    let report = subject.export(folder.path(), "tflite", &plan);
+    let report = subject.export("tflite", folder.path(), &plan);
     let model = read(python, file(&report));
     let tensors = &model["tensors"];
     let names = tensors.as_object().unwrap().len() as u64;
@@ -325,7 +241,7 @@ fn equal_exports_are_equal_bytes() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let content = folders.each_ref().map(|folder| {
         let subject = bundled("signs-resnet.onnx");
-        let report = subject.export(folder.path(), "tflite", W8A8);
+        let report = subject.export("tflite", folder.path(), W8A8);
         std::fs::read(file(&report)).unwrap()
     });
     assert_eq!(content[0], content[1]);
@@ -337,7 +253,7 @@ fn narrow_weights_are_named_and_nothing_is_changed_in_silence() {
     let folder = tempfile::tempdir().unwrap();
     let subject = bundled("signs-mobilenet.onnx");
     let plan = ["--weights", "6", "--activations", "4"];
-    let report = subject.export(folder.path(), "tflite", &plan);
+    let report = subject.export("tflite", folder.path(), &plan);
     let changes = report["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 16, "the input of every layer: {changes:?}");
     for change in changes {
@@ -352,10 +268,10 @@ fn narrow_weights_are_named_and_nothing_is_changed_in_silence() {
         "{notes}"
     );
     let strict = [&plan[..], &["--strict", "--force"]].concat();
-    let (code, _, error) = subject.command(folder.path(), "tflite", &strict);
+    let (code, _, error) = subject.command("tflite", folder.path(), &strict);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("--strict forbids"), "{error}");
-    let (code, _, error) = subject.command(folder.path(), "tflite", &plan);
+    let (code, _, error) = subject.command("tflite", folder.path(), &plan);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("--force"), "{error}");
     let float = ["--weights", "8", "--activations", "8"];
@@ -364,8 +280,8 @@ fn narrow_weights_are_named_and_nothing_is_changed_in_silence() {
         options: Vec::new(),
     };
     let (code, _, error) = no_data.command(
-        folder.path(),
         "tflite",
+        folder.path(),
         &[&float[..], &["--force"]].concat(),
     );
     assert_eq!(code, Some(2), "{error}");
@@ -376,7 +292,7 @@ fn narrow_weights_are_named_and_nothing_is_changed_in_silence() {
 fn evaluation_shows_what_the_file_computes() {
     let folder = tempfile::tempdir().unwrap();
     let subject = bundled("signs-resnet.onnx");
-    let report = subject.export(folder.path(), "tflite", W8A8);
+    let report = subject.export("tflite", folder.path(), W8A8);
     let model = subject.model.display().to_string();
     let mut arguments = vec!["eval", &model, "--json", "--quiet", "--target", "tflite"];
     arguments.extend(subject.options.iter().map(String::as_str));
@@ -388,7 +304,7 @@ fn evaluation_shows_what_the_file_computes() {
     let Some(python) = python() else { return };
     let interpreter = python.display().to_string();
     let more = [W8A8, &["--force", "--verify", "--python", &interpreter]].concat();
-    let verified = subject.export(folder.path(), "tflite", &more);
+    let verified = subject.export("tflite", folder.path(), &more);
     assert_eq!(
         evaluation["plan"]["top1"],
         verified["verification"]["simulated_top1"]
@@ -404,7 +320,7 @@ fn a_graph_with_other_operators_is_refused_with_their_names() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let (code, _, error) = subject.command(folder.path(), "tflite", W8A8);
+    let (code, _, error) = subject.command("tflite", folder.path(), W8A8);
     assert_eq!(code, Some(2), "{error}");
     for part in ["LayerNormalization", "Erf", "MatMul", "Gather"] {
         assert!(error.contains(part), "{error}");
@@ -433,9 +349,9 @@ fn ai_edge_quantizer_takes_the_recipe() {
     let folder = tempfile::tempdir().unwrap();
     let subject = bundled("signs-mobilenet.onnx");
     let plan = ["--preset", "W8A8", "--set", "*blocks.1/point*=4/8"];
-    let report = subject.export(folder.path(), "tflite", &plan);
+    let report = subject.export("tflite", folder.path(), &plan);
     let float = ["--weights", "f32", "--activations", "f32"];
-    let converted = subject.export(folder.path(), "tflite-dynamic", &float);
+    let converted = subject.export("tflite-dynamic", folder.path(), &float);
     let beside = |end: &str| {
         let files = report["files"].as_array().unwrap().iter();
         let mut files = files.map(|file| file.as_str().unwrap());

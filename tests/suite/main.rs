@@ -16,6 +16,7 @@ mod export;
 mod export_pytorch;
 mod export_tflite;
 mod export_window;
+mod exporting;
 mod figures;
 mod first_minutes;
 mod frame;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::{quantscope, sample};
-use crate::export::{MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python, real};
+use crate::export::python;
+use crate::exporting::{MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, real};
 
 /// Exports for ONNX Runtime, runs it there, and gives the verification.
 #[track_caller]

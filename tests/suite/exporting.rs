@@ -1,0 +1,107 @@
+//! What the tests of exports share: interpreters, models with their data, plans.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{quantscope, sample, shared};
+
+/// A Python interpreter that has the modules, of those that the variables name or that are on the path;
+/// says so where there is none.
+pub(crate) fn python_with(modules: &str, variables: &[&str]) -> Option<PathBuf> {
+    let named = variables.iter().filter_map(std::env::var_os);
+    let named = named.map(PathBuf::from);
+    let on_path = ["python3", "python"].map(PathBuf::from);
+    let found = named.chain(on_path).find(|python| {
+        let import = format!("import {modules}");
+        let output = Command::new(python).args(["-c", &import]).output();
+        output.is_ok_and(|output| output.status.success())
+    });
+    if found.is_none() {
+        println!(
+            "skipped: no Python interpreter with {modules}; name one in {}",
+            variables[0]
+        );
+    }
+    found
+}
+
+/// Runs a piece of Python, whose assertions are the test's, and gives what it prints.
+#[track_caller]
+pub(crate) fn script(python: &Path, code: &str, arguments: &[&str]) -> String {
+    let output = Command::new(python)
+        .args(["-c", code])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A model with its data.
+pub(crate) struct Subject {
+    pub(crate) model: PathBuf,
+    pub(crate) options: Vec<String>,
+}
+
+pub(crate) fn bundled(model: &str) -> Subject {
+    let data = |part: &str| sample("signs").join(part).display().to_string();
+    let options = ["--data", &data("eval"), "--calib", &data("calib")];
+    Subject {
+        model: sample(model),
+        options: options.map(str::to_owned).to_vec(),
+    }
+}
+
+/// A real model, if it is there, with options in which `@` stands for the folder of the data.
+pub(crate) fn real(model: &str, options: &str) -> Option<Subject> {
+    let folder = shared("data")?;
+    let at = format!("{}/", folder.display());
+    Some(Subject {
+        model: folder.join("models").join(model),
+        options: options
+            .split_whitespace()
+            .map(|option| option.replace('@', &at))
+            .collect(),
+    })
+}
+
+impl Subject {
+    /// Exports to a folder and gives the report.
+    #[track_caller]
+    pub(crate) fn export(&self, target: &str, folder: &Path, more: &[&str]) -> Value {
+        let (code, text, error) = self.command(target, folder, more);
+        assert_eq!(code, Some(0), "{} {more:?}: {error}", self.model.display());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Exit code, output and errors of an export.
+    pub(crate) fn command(
+        &self,
+        target: &str,
+        folder: &Path,
+        more: &[&str],
+    ) -> (Option<i32>, String, String) {
+        let model = self.model.display().to_string();
+        let folder = folder.display().to_string();
+        let mut arguments = vec!["export", &model, "--target", target, "--out", &folder];
+        arguments.extend(["--json", "--quiet"]);
+        arguments.extend(self.options.iter().map(String::as_str));
+        arguments.extend(more);
+        quantscope(&arguments)
+    }
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(if *value == "inf" {
+        f64::INFINITY
+    } else {
+        f64::NAN
+    })
+}
+
+pub(crate) const W8A8: &[&str] = &["--weights", "8", "--activations", "8"];
+pub(crate) const MIXED_8_4: &[&str] = &["--preset", "W8A8", "--set", "*2*=4/8"];
+pub(crate) const MIXED_16_8: &[&str] = &["--preset", "W8A16", "--set", "*2*=8/8"];

@@ -4,21 +4,48 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Tensor};
 
+use super::code_kernels::CodeKernel;
+use super::code_sums::CodeSum;
 use super::error::RunError;
 use super::kernels::fake_quantize;
 use super::value::Value;
 use crate::model::{NodeId, ValueId};
 use crate::quant::{ActivationQuantizer, BitWidth, Grid, Range};
 
-/// How a kernel rounds to a code.
+/// How a kernel comes to a code.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EdgeRounding {
-    /// To the nearest code, ties to even codes.
+    /// The nearest code to the number itself, ties to even codes.
     Nearest,
-    /// To the nearest code, ties up; for products of integers that are exact to 8 bits.
+    /// From the integer that the number is in steps of a unit, such as a sum of products of codes.
+    Integer(IntegerScaling),
+}
+
+/// How a kernel multiplies an integer to get a code.
+///
+/// ```text
+/// n = round(x / unit);  q = round(n · factor)        (one unit and factor, or one for each channel, axis 1)
+/// ```
+/// Integers below `2^22` are found exactly from an `f32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntegerScaling {
+    /// What one step of the integer stands for.
+    pub units: Vec<f64>,
+    /// Codes for one step, as the kernel has them.
+    pub factors: Vec<f64>,
+    /// How the product is rounded.
+    pub rounding: ProductRounding,
+}
+
+/// How a kernel rounds the product of an integer and a factor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProductRounding {
+    /// The product is an `f32`; ties go to even codes.
+    Single,
+    /// The product is exact; ties go up.
     Up,
-    /// First to so many bits behind the point, one number or one for each channel (axis 1), and then to
-    /// the nearest code; ties of the second step go up, or away from zero.
+    /// First to so many bits behind the point, one number or one for each channel, and then to the
+    /// nearest code; ties of the second step go up, or away from zero.
     Twice {
         /// Bits behind the point.
         bits: Vec<u8>,
@@ -27,13 +54,45 @@ pub enum EdgeRounding {
     },
 }
 
+impl IntegerScaling {
+    /// What one step of the integer stands for in a channel.
+    pub(super) fn unit(&self, channel: usize) -> f64 {
+        of_channel(&self.units, channel).unwrap_or(1.0)
+    }
+
+    /// The code that a number becomes, without the zero point and before it is cut to the grid.
+    fn code(&self, x: f32, channel: usize) -> f64 {
+        self.code_of((f64::from(x) / self.unit(channel)).round(), channel)
+    }
+
+    /// The code that an integer becomes.
+    pub(super) fn code_of(&self, integer: f64, channel: usize) -> f64 {
+        let factor = of_channel(&self.factors, channel).unwrap_or(1.0);
+        match &self.rounding {
+            ProductRounding::Single => f64::from(integer as f32 * factor as f32).round_ties_even(),
+            ProductRounding::Up => (integer * factor + 0.5).floor(),
+            ProductRounding::Twice {
+                bits,
+                away_from_zero,
+            } => {
+                let bits = of_channel(bits, channel).unwrap_or(0);
+                let unit = f64::from(1u32 << bits.min(31));
+                let once = (integer * factor * unit).round() / unit;
+                if *away_from_zero {
+                    once.round()
+                } else {
+                    (once + 0.5).floor()
+                }
+            }
+        }
+    }
+}
+
 /// A step in which a value is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EdgePass {
     /// The grid.
     pub grid: Grid,
-    /// Factor on the value before, where a kernel's factor is coarser than the ratio of two scales.
-    pub gain: f32,
     /// How the kernel rounds.
     pub rounding: EdgeRounding,
 }
@@ -43,55 +102,38 @@ impl EdgePass {
     pub fn exact(grid: Grid) -> Self {
         Self {
             grid,
-            gain: 1.0,
             rounding: EdgeRounding::Nearest,
         }
     }
 
     fn apply(&self, value: &Value) -> Result<Value, RunError> {
-        if self.rounding == EdgeRounding::Nearest && self.gain == 1.0 {
+        let EdgeRounding::Integer(scaling) = &self.rounding else {
             let quantizer = ActivationQuantizer::Affine(self.grid);
             let stored = |tensor: &Tensor| fake_quantize(&tensor.to_dtype(DType::F32)?, &quantizer);
             return Ok(value.map(stored)?);
-        }
+        };
         let tensor = value.plain()?;
         let dims = tensor.dims().to_vec();
         let inner: usize = dims.iter().skip(2).product();
         let channels = dims.get(1).copied().unwrap_or(1).max(1);
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let (lowest, highest) = self.grid.step_limits();
+        let (lowest, highest) = (f64::from(lowest), f64::from(highest));
         let stored: Vec<f32> = values
             .iter()
             .enumerate()
-            .map(|(at, x)| self.level(*x, at / inner.max(1) % channels))
+            .map(|(at, x)| {
+                let code = scaling.code(*x, at / inner.max(1) % channels);
+                code.clamp(lowest, highest) as f32 * self.grid.scale()
+            })
             .collect();
         Ok(Tensor::from_vec(stored, dims, tensor.device())?.into())
     }
+}
 
-    /// The level that a number is stored as.
-    fn level(&self, x: f32, channel: usize) -> f32 {
-        let scale = f64::from(self.grid.scale());
-        let steps = f64::from(x) * f64::from(self.gain) / scale;
-        let code = match &self.rounding {
-            EdgeRounding::Nearest => steps.round_ties_even(),
-            // Products are multiples of 1/256, and a float is a little off.
-            EdgeRounding::Up => (steps + 0.5 + 1.0 / 1024.0).floor(),
-            EdgeRounding::Twice {
-                bits,
-                away_from_zero,
-            } => {
-                let bits = bits.get(channel % bits.len().max(1)).copied().unwrap_or(0);
-                let unit = f64::from(1u32 << bits.min(31));
-                let once = (steps * unit).round() / unit;
-                if *away_from_zero {
-                    once.round()
-                } else {
-                    (once + 0.5).floor()
-                }
-            }
-        };
-        let (lowest, highest) = self.grid.step_limits();
-        code.clamp(f64::from(lowest), f64::from(highest)) as f32 * self.grid.scale()
-    }
+/// The number of a channel, of one number for all or one for each.
+fn of_channel<T: Copy>(numbers: &[T], channel: usize) -> Option<T> {
+    numbers.get(channel % numbers.len().max(1)).copied()
 }
 
 /// The grids that values are stored on as they are computed, apart from those that layers read.
@@ -101,6 +143,9 @@ impl EdgePass {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EdgeGrids {
     by_value: BTreeMap<ValueId, Vec<EdgePass>>,
+    by_reader: BTreeMap<(NodeId, ValueId), EdgePass>,
+    kernels: BTreeMap<NodeId, CodeKernel>,
+    sums: BTreeMap<NodeId, CodeSum>,
     dynamic: BTreeSet<NodeId>,
 }
 
@@ -108,6 +153,31 @@ impl EdgeGrids {
     /// Sets the steps that a value passes, the first one first.
     pub fn insert(&mut self, id: ValueId, passes: Vec<EdgePass>) {
         self.by_value.insert(id, passes);
+    }
+
+    /// Sets the step that a value passes before one of its readers reads it.
+    pub fn insert_for_reader(&mut self, reader: NodeId, id: ValueId, pass: EdgePass) {
+        self.by_reader.insert((reader, id), pass);
+    }
+
+    /// Lets a node be computed from codes.
+    pub fn insert_kernel(&mut self, id: NodeId, kernel: CodeKernel) {
+        self.kernels.insert(id, kernel);
+    }
+
+    /// Lets a layer be summed up in codes.
+    pub fn insert_sum(&mut self, layer: NodeId, sum: CodeSum) {
+        self.sums.insert(layer, sum);
+    }
+
+    /// How a layer is summed up in codes, if it is.
+    pub(super) fn sum(&self, layer: NodeId) -> Option<&CodeSum> {
+        self.sums.get(&layer)
+    }
+
+    /// What computes a node from codes, if that is known.
+    pub(super) fn kernel(&self, id: NodeId) -> Option<&CodeKernel> {
+        self.kernels.get(&id)
     }
 
     /// The grid that readers of a value find it on.
@@ -146,6 +216,22 @@ impl EdgeGrids {
             samples.push(fake_quantize(&sample, &quantizer)?);
         }
         Ok(Tensor::cat(&samples, 0)?.into())
+    }
+
+    /// A value as one of its readers reads it.
+    ///
+    /// # Errors
+    /// A value that is no tensor of `f32`.
+    pub(super) fn as_read(
+        &self,
+        reader: NodeId,
+        id: ValueId,
+        value: Value,
+    ) -> Result<Value, RunError> {
+        match self.by_reader.get(&(reader, id)) {
+            Some(pass) => pass.apply(&value),
+            None => Ok(value),
+        }
     }
 
     /// The value as it is stored.
@@ -210,11 +296,14 @@ mod tests {
     #[test]
     fn kernels_round_in_their_own_ways() {
         let grid = Grid::new(0.5, 0, -128, 127).unwrap();
-        let codes = |gain: f32, rounding: EdgeRounding, values: &[f32]| -> Vec<f32> {
+        let codes = |rounding: ProductRounding, values: &[f32]| -> Vec<f32> {
             let pass = EdgePass {
                 grid,
-                gain,
-                rounding,
+                rounding: EdgeRounding::Integer(IntegerScaling {
+                    units: vec![0.005],
+                    factors: vec![0.01],
+                    rounding,
+                }),
             };
             let x = Tensor::new(values, &Device::Cpu).unwrap();
             let x = x.reshape((1, values.len(), 1, 1)).unwrap();
@@ -223,29 +312,36 @@ mod tests {
         };
         // In steps of 0.5 these are 2.5, -2.5, 2.49 and -2.51.
         let ties = [1.25, -1.25, 1.245, -1.255];
-        assert_eq!(
-            codes(1.0, EdgeRounding::Nearest, &ties),
-            [2.0, -2.0, 2.0, -3.0]
-        );
-        assert_eq!(codes(1.0, EdgeRounding::Up, &ties), [3.0, -2.0, 2.0, -3.0]);
-        let twice = |bits: &[u8], away_from_zero| EdgeRounding::Twice {
+        for (rounding, expected) in [
+            (ProductRounding::Single, [2.0, -2.0, 2.0, -3.0]),
+            (ProductRounding::Up, [3.0, -2.0, 2.0, -3.0]),
+        ] {
+            assert_eq!(codes(rounding, &ties), expected);
+        }
+        let twice = |bits: &[u8], away_from_zero| ProductRounding::Twice {
             bits: bits.to_vec(),
             away_from_zero,
         };
         // 2.49 is 2.5 in quarters, and then 3; in 16 bits it stays below.
+        assert_eq!(codes(twice(&[2], false), &ties), [3.0, -2.0, 3.0, -2.0]);
+        assert_eq!(codes(twice(&[2], true), &ties), [3.0, -3.0, 3.0, -3.0]);
         assert_eq!(
-            codes(1.0, twice(&[2], false), &ties),
-            [3.0, -2.0, 3.0, -2.0]
-        );
-        assert_eq!(codes(1.0, twice(&[2], true), &ties), [3.0, -3.0, 3.0, -3.0]);
-        assert_eq!(
-            codes(1.0, twice(&[2, 2, 16, 16], false), &ties),
+            codes(twice(&[2, 2, 16, 16], false), &ties),
             [3.0, -2.0, 2.0, -3.0]
         );
-        assert_eq!(
-            codes(2.0, EdgeRounding::Nearest, &[1.3, 100.0]),
-            [5.0, 127.0]
-        );
+        assert_eq!(codes(ProductRounding::Up, &[100.0, -0.1]), [127.0, 0.0]);
+    }
+
+    #[test]
+    fn a_reader_may_ask_for_another_grid() {
+        let mut edges = EdgeGrids::default();
+        let (reader, id) = (NodeId(1), ValueId(2));
+        let grid = Grid::new(1.0, 0, -4, 3).unwrap();
+        edges.insert_for_reader(reader, id, EdgePass::exact(grid));
+        let x = Value::from(Tensor::new(&[0.6f32, 9.0], &Device::Cpu).unwrap());
+        let read = |reader| values(&edges.as_read(reader, id, x.clone()).unwrap());
+        assert_eq!(read(reader), [1.0, 3.0]);
+        assert_eq!(read(NodeId(0)), [0.6, 9.0]);
     }
 
     #[test]

@@ -455,7 +455,8 @@ impl Executor {
                     held.insert(id, self.kept(id, output, prepared)?);
                 }
             } else {
-                for (id, value) in node.outputs.iter().zip(self.run_node(node, &held)?) {
+                let outputs = self.run_node(NodeId(index as u32), prepared, &held)?;
+                for (id, value) in node.outputs.iter().zip(outputs) {
                     held.insert(*id, self.kept(*id, value, prepared)?);
                 }
             }
@@ -491,12 +492,22 @@ impl Executor {
             })
     }
 
-    fn run_node(&self, node: &Node, held: &Activations) -> Result<Vec<Value>, RunError> {
-        let inputs: Vec<Option<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| input.and_then(|id| self.value(held, id)))
-            .collect();
+    fn run_node(
+        &self,
+        id: NodeId,
+        prepared: &PreparedPlan,
+        held: &Activations,
+    ) -> Result<Vec<Value>, RunError> {
+        let node = self.graph.node(id);
+        let mut inputs: Vec<Option<Value>> = Vec::with_capacity(node.inputs.len());
+        for input in &node.inputs {
+            let value = input.and_then(|input| Some((input, self.value(held, input)?)));
+            let read = value.map(|(input, value)| prepared.edges.as_read(id, input, value));
+            inputs.push(read.transpose()?);
+        }
+        if let Some(kernel) = prepared.edges.kernel(id) {
+            return Ok(vec![kernel.evaluate(&inputs)?]);
+        }
         let evaluated = match self.in_runtime_order(node, &inputs) {
             Ok(Some(value)) => Ok(vec![value]),
             Ok(None) => ops::evaluate_values(&node.op, &inputs, node.outputs.len()),
@@ -511,7 +522,8 @@ impl Executor {
         node: &Node,
         inputs: &[Option<Value>],
     ) -> Result<Option<Value>, OpError> {
-        if self.arithmetic != Arithmetic::OnnxRuntime || inputs.is_empty() {
+        if self.arithmetic != Arithmetic::OnnxRuntime || inputs.is_empty() || node.outputs.len() > 1
+        {
             return Ok(None);
         }
         let plain: Result<Vec<Option<Tensor>>, candle_core::Error> = inputs
@@ -554,6 +566,16 @@ impl Executor {
             output: ConvOutput::default(),
             arithmetic: self.arithmetic,
         };
+        if let Some(sum) = prepared.edges.sum(layer.node) {
+            let run = |part: &Value, quantizer: &ActivationQuantizer| {
+                setting
+                    .weights
+                    .apply(part, &LayerCall { quantizer, ..call })
+            };
+            let output = sum.evaluate(&input, run);
+            let output = output.map_err(|error| RunError::node(node, &[Some(input)], error))?;
+            return Ok((output, false));
+        }
         let residual = followers
             .and_then(|f| f.residual)
             .and_then(|id| held.get(id));

@@ -5,6 +5,8 @@ mod activations;
 mod arithmetic;
 mod backward;
 mod batches;
+mod code_kernels;
+mod code_sums;
 mod cut_points;
 mod edges;
 mod error;
@@ -36,7 +38,9 @@ pub use activation_cache::ActivationCache;
 pub use activations::Activations;
 pub use arithmetic::Arithmetic;
 pub use batches::{Batch, Batches};
-pub use edges::{EdgeGrids, EdgePass, EdgeRounding};
+pub use code_kernels::{CodeKernel, CodeOperator};
+pub use code_sums::CodeSum;
+pub use edges::{EdgeGrids, EdgePass, EdgeRounding, IntegerScaling, ProductRounding};
 pub use error::{OpError, RunError, RunErrorKind, TensorSummary};
 pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,

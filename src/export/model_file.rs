@@ -79,7 +79,9 @@ impl StoredArithmetic {
             let values = constant.values.clone();
             let tensor = candle_core::Tensor::from_vec(values, dims, &candle_core::Device::Cpu)
                 .map_err(RunError::from)?;
-            let name = format!("{}_quantized", graph.value(old).name);
+            let own = builder.values.get(old.index());
+            let name = own.map_or("constant", |value| value.name.as_str());
+            let name = format!("{name}_quantized");
             let id = builder.fresh_value(&name);
             builder.initializers.insert(id, tensor.into());
             if let Some(slot) = builder

@@ -100,9 +100,7 @@ fn check_level(name: &str, verification: &Value, level: &Value) {
     }
     for output in ordered["outputs"].as_array().unwrap() {
         let relative = number(&output["relative_difference"]);
-        // Softmax, layer normalisation and Erf are not added up in the runtime's order.
-        let is_followed = !name.contains("vit-mnist");
-        assert!(!is_followed || relative <= 1e-3, "{name}: {output}");
+        assert!(relative <= 1e-3, "{name}: {output}");
     }
     assert!(
         near(&level["top1"], &ordered["simulated_top1"]),

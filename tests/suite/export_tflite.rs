@@ -68,26 +68,24 @@ fn bundled_models_run_in_litert_as_they_are_simulated() {
 #[test]
 fn real_models_run_in_litert_as_they_are_simulated() {
     let resnet = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
-    let imagenet = "--data @imagenet500 --limit 300";
-    for (model, options, plans) in [
-        // Of its kernels of 16 bits something is not simulated yet: 99.2 % of the labels agree.
-        ("resnet20-cifar10.onnx", resnet, &[W8A8, MIXED_8_4][..]),
+    let imagenet = "--data @imagenet500 --calib-samples 64 --limit 100 --preprocess imagenet";
+    for (model, options) in [
+        ("resnet20-cifar10.onnx", resnet),
+        ("dscnn-kws.onnx", "--data @kws"),
         (
-            "dscnn-kws.onnx",
-            "--data @kws",
-            &[W8A8, MIXED_8_4, MIXED_16_8],
+            "wnet-drive.onnx",
+            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
         ),
-        // The reference kernels of 16 bits take minutes for pictures of this size.
+        ("mobilenetv1-025-imagenet.onnx", imagenet),
         (
-            "mobilenetv1-025-imagenet.onnx",
-            imagenet,
-            &[W8A8, MIXED_8_4],
+            "yolox-nano-coco.onnx",
+            "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr",
         ),
     ] {
         let Some(subject) = real(model, options) else {
             return;
         };
-        for plan in plans {
+        for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
             check(&subject, plan);
         }
     }

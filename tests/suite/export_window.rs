@@ -6,6 +6,7 @@ use quantscope::export::RuntimeOutcome;
 use quantscope::plan::{Preset, TargetProfile};
 use quantscope::session::{Action, ExportEnd, ExportReport, Session};
 
+use crate::common::sample;
 use crate::frame::find_command;
 use crate::window::{Window, apply, measured, open_sample, session, tall_window, wait_until};
 
@@ -105,6 +106,14 @@ fn what_a_target_would_change_is_listed_before_it_is_written() {
     let count = format!("cannot express this plan; {} changes", 2 * layers);
     assert!(shows(&window, &count), "{count}");
     assert!(shows(&window, "4-bit to 8-bit"));
+    // A folder that cannot be made is told with the remedy, and nothing is written.
+    let inside_a_file = sample("signs-resnet.onnx").join("out");
+    type_into(&mut window, "Folder", &inside_a_file.display().to_string());
+    click(&mut window, "Export now");
+    wait_until(&mut window, "the failure", |session| {
+        matches!(session.export_end(), Some(ExportEnd::Failed(_)))
+    });
+    assert!(shows(&window, "choose a folder that exists"));
 }
 
 #[test]

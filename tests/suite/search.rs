@@ -131,6 +131,69 @@ fn an_interrupted_sweep_goes_on_and_parts_of_other_work_are_refused() {
     refused(&other, "another model, data, preprocessing or settings");
 }
 
+/// Starts the program, and kills it as soon as what it keeps in a file has come far enough.
+#[track_caller]
+fn kill_when(arguments: &[String], kept: &Path, is_far: impl Fn(&Value) -> bool) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_quantscope"))
+        .args(arguments)
+        .current_dir(root())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let far = || {
+        // The file is replaced as a whole, so it can be read at any time.
+        let Ok(text) = std::fs::read_to_string(kept) else {
+            return false;
+        };
+        is_far(&serde_json::from_str(&text).expect("never half-written"))
+    };
+    while !far() && child.try_wait().unwrap().is_none() {
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "nothing is kept"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().ok();
+    child.wait().unwrap();
+    assert!(far());
+}
+
+#[test]
+fn a_killed_sweep_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, eval, calib) = (
+        sample("signs-mobilenet.onnx"),
+        sample("signs/eval"),
+        sample("signs/calib"),
+    );
+    let (killed, whole) = (
+        folder.path().join("killed.json"),
+        folder.path().join("whole.json"),
+    );
+    let sweep = |out: &Path| -> Vec<String> {
+        let arguments = on_signs("sensitivity", &model, &eval, &calib);
+        let rest = ["--bits", "8,4,3,2", "--batch", "4", "--out", text(out)];
+        let all = arguments.iter().chain(&rest);
+        all.map(|word| (*word).to_owned()).collect()
+    };
+    let finished = |out: &Path| {
+        let arguments = sweep(out);
+        run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        json(out)
+    };
+    let kept = folder.path().join("killed.json.progress");
+    let samples = |stored: &Value| stored["samples"].as_u64().unwrap_or(0);
+    kill_when(&sweep(&killed), &kept, |stored| samples(stored) > 0);
+    assert!(!killed.exists(), "it was killed before its end");
+    let before = samples(&json(&kept));
+    assert!((1..48).contains(&before), "{before} samples");
+    let (resumed, whole) = (finished(&killed), finished(&whole));
+    assert_eq!(resumed["float"], whole["float"]);
+    assert_eq!(resumed["layers"], whole["layers"]);
+}
+
 #[test]
 fn a_killed_search_goes_on_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
@@ -151,29 +214,8 @@ fn a_killed_search_goes_on_as_if_it_had_not_been() {
         all.chain([text(out).to_owned()]).collect()
     };
     let state = folder.path().join("killed.json.search");
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_quantscope"))
-        .args(search(&killed))
-        .current_dir(root())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let measured = || -> usize {
-        // The file is replaced as a whole, so it can be read at any time.
-        let text = std::fs::read_to_string(&state).unwrap_or_default();
-        let state: Value = serde_json::from_str(&text).unwrap_or_default();
-        state["measured"].as_array().map_or(0, Vec::len)
-    };
-    while measured() < 5 && child.try_wait().unwrap().is_none() {
-        assert!(
-            started.elapsed() < Duration::from_mins(2),
-            "no plan measured"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().ok();
-    child.wait().unwrap();
-    assert!(measured() >= 5);
+    let measured = |state: &Value| state["measured"].as_array().map_or(0, Vec::len);
+    kill_when(&search(&killed), &state, |state| measured(state) >= 5);
     let document = |out: &Path| -> Value {
         let arguments = search(out);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -367,6 +409,29 @@ fn what_cannot_be_met_is_said_before_anything_is_measured() {
     .concat();
     refused(&with_plan, "every layer is locked");
     assert!(!folder.path().join("plan.json.search").exists());
+}
+
+#[test]
+fn a_model_of_one_layer_is_searched_with_a_word_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = root().join("tests/golden/ops/conv_2d_depth_multiplier.onnx");
+    let (eval, calib) = (sample("signs/eval"), sample("signs/calib"));
+    let mut arguments = on_signs("search", &model, &eval, &calib);
+    arguments.retain(|word| *word != "--quiet");
+    let out = folder.path().join("plan.json");
+    let rest = ["--budget", "bits=5", "--bits", "8,4,3", "--out", text(&out)];
+    let (code, printed, notes) = quantscope(&[&arguments[..], &rest].concat());
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(printed.contains("Plan written"), "{printed}");
+    for said in [
+        "The model has one layer, so every plan is uniform",
+        "All plans that the widths allow around the front are measured",
+        "The model is no classifier",
+    ] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+    // The widest of the widths that keep the budget.
+    assert_eq!(json(&out)["layers"][0]["weight"]["format"], 4);
 }
 
 #[test]

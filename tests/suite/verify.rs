@@ -47,6 +47,7 @@ fn a_runtime_inside_the_program_gives_a_second_opinion() {
         ("signs-resnet.onnx", W8A8, 0),
         ("signs-mobilenet.onnx", MIXED_8_4, 1),
         ("signs-mobilenet.onnx", MIXED_16_8, 1),
+        ("signs-mobilenet.safetensors", W8A8, 0),
     ] {
         let Some(verification) = verified(&bundled(model), "onnxruntime", plan) else {
             return;

@@ -7,8 +7,8 @@ use super::convolution::{image, with_rank_of};
 use super::elements::{Elements, axis_index, buffer, fill_chunks, tensor};
 use crate::engine::error::OpError;
 use crate::engine::kernels::onnx_runtime::{
-    Right, convolved, matrix_product, mean, normalized_channel, sigmoid, transposed_convolved,
-    window_average, windowless_average,
+    Right, convolved, error_function, matrix_product, mean, normalized_channel, normalized_rows,
+    sigmoid, softmax, transposed_convolved, window_average, windowless_average,
 };
 use crate::engine::kernels::{ConvGeometry, PoolGeometry};
 use crate::model::{Conv, ConvTranspose, Op, Pool, Reduction, Unary};
@@ -47,6 +47,9 @@ pub(in crate::engine) fn evaluate(
             ..
         } => reduce_mean(*keep_dims, inputs),
         Op::Unary(Unary::Sigmoid) => logistic(inputs).map(Some),
+        Op::Unary(Unary::Erf) => erf(inputs).map(Some),
+        Op::Softmax { axis, coerce_to_2d } => softmax_over(*axis, *coerce_to_2d, inputs),
+        Op::LayerNormalization { axis, epsilon } => layer_normalization(*axis, *epsilon, inputs),
         _ => Ok(None),
     }
 }
@@ -153,7 +156,9 @@ fn matmul(constant: bool, inputs: &Inputs<'_>) -> Result<Option<Tensor>, OpError
         return Ok(None);
     };
     let (&depth, &columns) = (depth, columns);
-    // A matrix on the right multiplies all rows at once; stacks of matrices go in pairs.
+    // A matrix on the right multiplies all rows at once, and only such a constant is packed; stacks of
+    // matrices go in pairs.
+    let constant = constant && others.is_empty();
     if *inner != depth || !(others.is_empty() || others == batch) {
         return Ok(None);
     }
@@ -290,6 +295,48 @@ fn logistic(inputs: &Inputs<'_>) -> Result<Tensor, OpError> {
     tensor(out, x.dims())
 }
 
+fn erf(inputs: &Inputs<'_>) -> Result<Tensor, OpError> {
+    let x = inputs.required(0)?;
+    let mut values = floats(x)?;
+    error_function(&mut values);
+    tensor(values, x.dims())
+}
+
+/// Softmax over the last axis; the runtime transposes others first.
+fn softmax_over(
+    axis: i64,
+    coerce_to_2d: bool,
+    inputs: &Inputs<'_>,
+) -> Result<Option<Tensor>, OpError> {
+    let x = inputs.required(0)?;
+    let axis = axis_index(axis, x.rank())?;
+    if axis + 1 != x.rank() && !coerce_to_2d {
+        return Ok(None);
+    }
+    let length = x.dims().iter().skip(axis).product();
+    let mut values = floats(x)?;
+    softmax(&mut values, length);
+    tensor(values, x.dims()).map(Some)
+}
+
+/// Normalisation over the last axis.
+fn layer_normalization(
+    axis: i64,
+    epsilon: f32,
+    inputs: &Inputs<'_>,
+) -> Result<Option<Tensor>, OpError> {
+    let x = inputs.required(0)?;
+    let (scale, bias) = (inputs.floats(1)?, bias(inputs, 2)?);
+    let is_last = axis_index(axis, x.rank())? + 1 == x.rank();
+    let fits = |count: usize| x.dims().last() == Some(&count);
+    if !is_last || !fits(scale.len()) || bias.as_ref().is_some_and(|bias| !fits(bias.len())) {
+        return Ok(None);
+    }
+    let mut values = floats(x)?;
+    normalized_rows(&mut values, &scale, bias.as_deref(), epsilon);
+    tensor(values, x.dims()).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
@@ -361,6 +408,18 @@ mod tests {
         }
         check(&Op::MatMul, &[ramp(&[2, 5, 30]), ramp(&[30, 7])]);
         check(&Op::MatMul, &[ramp(&[2, 5, 30]), ramp(&[2, 30, 7])]);
+        check(&Op::MatMul, &[ramp(&[2, 5, 30]), ramp(&[30, 1])]);
+        check(&Op::Unary(Unary::Erf), std::slice::from_ref(&image));
+        let softmax = Op::Softmax {
+            axis: -1,
+            coerce_to_2d: false,
+        };
+        check(&softmax, std::slice::from_ref(&image));
+        let op = Op::LayerNormalization {
+            axis: -1,
+            epsilon: 1e-5,
+        };
+        check(&op, &[image.clone(), ramp(&[11]), ramp(&[11])]);
         check(&Op::GlobalAveragePool, std::slice::from_ref(&image));
         check(&Op::Unary(Unary::Sigmoid), std::slice::from_ref(&image));
         let pool = Pool {

@@ -7,6 +7,7 @@ use super::layout::{CHANNELS_LAST, Layout, permuted, permuted_shape};
 use super::lowering::{Call, Lowered, Lowering, StoredConstant, by_kind, input as data_input};
 use super::schema::{Builtin, Fused};
 use super::weights::{float_constant, packed};
+use crate::engine::CodeOperator;
 use crate::model::{Binary, Node, NodeId, Op, Unary, ValueId};
 use crate::quant::Range;
 
@@ -25,15 +26,14 @@ pub(super) fn binary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lo
         Layout::AsInGraph
     };
     let mut inputs = Vec::new();
+    let mut grids = Vec::new();
     for index in 0..2 {
         let operand = data_input(node, index)?;
         if lowering.graph.is_initializer(operand) {
-            inputs.push(constant_operand(
-                lowering,
-                (id, node, index),
-                (output, rank),
-                layout,
-            )?);
+            let place = (id, node, index);
+            let (tensor, grid) = constant_operand(lowering, place, (output, rank), layout)?;
+            inputs.push(tensor);
+            grids.extend(grid);
             continue;
         }
         if layout == Layout::ChannelsLast && lowering.shape(operand)?.len() != 4 {
@@ -41,28 +41,36 @@ pub(super) fn binary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lo
         }
         let grid = lowering.operand_grid(operand, output);
         inputs.push(lowering.read(operand, layout, grid)?);
+        grids.extend(grid);
     }
     let kind = lowering.kind(output);
-    let (builtin, version, options) = match node.op {
+    let (builtin, versions, options, operator) = match node.op {
         Op::Binary(Binary::Sub) => (
             Builtin::Sub,
-            by_kind(kind, [1, 2, 5]),
+            [1, 2, 5],
             Options::Sub { fused },
+            CodeOperator::Subtract,
         ),
         Op::Binary(Binary::Mul) => (
             Builtin::Mul,
-            by_kind(kind, [1, 3, 4]),
+            [1, 3, 4],
             Options::Mul { fused },
+            CodeOperator::Multiply,
         ),
         _ => (
             Builtin::Add,
-            by_kind(kind, [1, 2, 3]),
+            [1, 2, 3],
             Options::Add { fused },
+            CodeOperator::Add,
         ),
     };
+    if let (Some(written), 2) = (lowering.written(output), grids.len()) {
+        let kernels = &mut lowering.kernels;
+        kernels.compute_from_codes(id, operator, &grids, written);
+    }
     let call = Call {
         builtin,
-        version,
+        version: by_kind(kind, versions),
         inputs,
         options,
     };
@@ -70,13 +78,13 @@ pub(super) fn binary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Lo
     Ok(())
 }
 
-/// A constant operand on a grid of its own.
+/// A constant operand on a grid of its own; none in float.
 fn constant_operand(
     lowering: &mut Lowering<'_>,
     (id, node, index): (NodeId, &Node, usize),
     (output, rank): (ValueId, usize),
     layout: Layout,
-) -> Lowered<usize> {
+) -> Lowered<(usize, Option<StoredGrid>)> {
     let operand = data_input(node, index)?;
     let name = lowering.graph.value(operand).name.clone();
     let values = lowering.constant_floats(node, index)?;
@@ -100,7 +108,8 @@ fn constant_operand(
                 permuted_shape(&shape, &CHANNELS_LAST),
             ),
         };
-        return Ok(float_constant(lowering, &name, shape, &values));
+        let tensor = float_constant(lowering, &name, shape, &values);
+        return Ok((tensor, None));
     };
     let range = values.iter().fold((0f32, 0f32), |(min, max), value| {
         (min.min(*value), max.max(*value))
@@ -122,14 +131,15 @@ fn constant_operand(
             .collect(),
     });
     let (codes, shape) = in_file(&codes, &shape);
-    Ok(lowering.constant(Tensor {
+    let tensor = lowering.constant(Tensor {
         name,
         shape,
         free_axes: Vec::new(),
         kind: grid.kind(),
         quantization: Some(grid.quantization()),
         data: Some(packed(&codes, grid.kind())),
-    }))
+    });
+    Ok((tensor, Some(grid)))
 }
 
 /// An operator of one input that leaves the layout as it is.
@@ -158,6 +168,10 @@ pub(super) fn unary(lowering: &mut Lowering<'_>, id: NodeId, node: &Node) -> Low
         (&node.op, grid, lowering.written(output))
     {
         lowering.kernels.leaky((id, output), *alpha, (from, to));
+    }
+    if let (Builtin::Logistic, Some(from), Some(to)) = (builtin, grid, lowering.written(output)) {
+        let kernels = &mut lowering.kernels;
+        kernels.compute_from_codes(id, CodeOperator::Logistic, &[from], to);
     }
     let call = Call {
         builtin,

@@ -11,6 +11,7 @@ use super::kernels::KernelArithmetic;
 use super::layout::{CHANNELS_FIRST, CHANNELS_LAST, Layout};
 use super::role::has_kernel;
 use super::schema::{Builtin, ElementKind, Fused};
+use super::weights::{StoredBias, StoredWeight};
 use super::{elements, movement, pools, products, windows};
 use crate::export::insertion::Names;
 use crate::export::quantized::QuantizedLayer;
@@ -88,6 +89,8 @@ pub(super) struct Lowering<'a> {
     placed: BTreeMap<ValueId, Placed>,
     /// The same values in other layouts and grids.
     views: Vec<(ValueId, Placed)>,
+    /// The node that is being written.
+    at: NodeId,
     pub constants: Vec<StoredConstant>,
     pub kernels: KernelArithmetic,
     pub refusals: Vec<Refusal>,
@@ -116,6 +119,7 @@ impl<'a> Lowering<'a> {
             names: Names::default(),
             placed: BTreeMap::new(),
             views: Vec::new(),
+            at: NodeId(0),
             constants: Vec::new(),
             kernels: KernelArithmetic::default(),
             refusals: Vec::new(),
@@ -135,6 +139,7 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let node = self.graph.node(id);
+            self.at = id;
             if let Err(reason) = self.lower(id, node) {
                 self.refusals.push(Refusal {
                     node: node.name.clone(),
@@ -301,6 +306,10 @@ impl<'a> Lowering<'a> {
             .get(&id)
             .ok_or_else(|| format!("its input {name:?} is no tensor of the file"))?;
         if at.grid != grid {
+            if let (Some(from), Some(to)) = (at.grid, grid) {
+                let noted = self.kernels.requantize_for(self.at, id, (from, to));
+                noted.map_err(|error| error.to_string())?;
+            }
             let form = self.form(id, at.layout, grid);
             let call = Call {
                 builtin: Builtin::Quantize,
@@ -361,6 +370,34 @@ impl<'a> Lowering<'a> {
         };
         self.views.push((id, placed));
         placed
+    }
+
+    /// Notes how the kernel of a layer sums up and rounds to its output.
+    pub(super) fn note_sums(
+        &mut self,
+        builtin: Builtin,
+        (node, output): (NodeId, ValueId),
+        input: Option<StoredGrid>,
+        (weight, bias): (&StoredWeight, &StoredBias),
+    ) {
+        let has_channels = self.shapes.get(output).is_none_or(|shape| shape.len() != 3);
+        let (Some(from), Some(to), true) = (input, self.written(output), has_channels) else {
+            return;
+        };
+        if !from.wide {
+            self.kernels.product(builtin, output, (from, to), weight);
+            return;
+        }
+        self.kernels.sum(builtin, node, (from, to), (weight, bias));
+        // The bias is added to the integers.
+        let has_bias = self.graph.node(node).input(2).is_some();
+        if has_bias {
+            self.constants.push(StoredConstant {
+                node,
+                input: 2,
+                values: vec![0.0; bias.codes.len()],
+            });
+        }
     }
 
     /// Adds a tensor for a value on the grid that readers find.

@@ -209,6 +209,11 @@ fn mean_over(
     let mut places: Vec<usize> = axes.iter().map(|axis| layout.axis(*axis)).collect();
     places.sort_unstable();
     let name = format!("{}_axes", node.name);
+    if let (Some(from), Some(to)) = (grid, lowering.written(output)) {
+        let shape = lowering.shape(input)?;
+        let count = axes.iter().filter_map(|axis| shape.get(*axis)).product();
+        lowering.kernels.mean(output, (from, to), count);
+    }
     let axes = lowering.integers(&name, &[places.len()], &places);
     let call = Call {
         builtin: Builtin::Mean,

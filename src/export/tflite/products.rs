@@ -49,10 +49,11 @@ pub(super) fn fully_connected(lowering: &mut Lowering<'_>, id: NodeId, node: &No
     };
     let w = weight(lowering, layer, one, &form, grid)?;
     let b = bias(lowering, layer, one, (grid, &w), outputs)?;
+    lowering.note_sums(Builtin::FullyConnected, (id, output), grid, (&w, &b));
     let call = Call {
         builtin: Builtin::FullyConnected,
         version: version(lowering.kind(output), w.kind),
-        inputs: vec![x, w.tensor, b],
+        inputs: vec![x, w.tensor, b.tensor],
         options: Options::FullyConnected {
             fused,
             asymmetric: grid.is_none() && w.kind != ElementKind::F32,

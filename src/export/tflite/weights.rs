@@ -31,6 +31,14 @@ pub(super) struct StoredWeight {
     pub scales: Vec<f32>,
 }
 
+/// A bias in the file.
+#[derive(Clone, Debug)]
+pub(super) struct StoredBias {
+    pub tensor: usize,
+    /// Codes in steps of the scales of input and weight; none for floats.
+    pub codes: Vec<i64>,
+}
+
 /// Adds the weight of a layer. `input` is the grid of the layer's input.
 pub(super) fn weight(
     lowering: &mut Lowering<'_>,
@@ -129,7 +137,7 @@ pub(super) fn bias(
     one: &QuantizedLayer,
     (input, weight): (Option<StoredGrid>, &StoredWeight),
     channels: usize,
-) -> Lowered<usize> {
+) -> Lowered<StoredBias> {
     let name = match layer.bias {
         Some(id) => lowering.graph.value(id).name.clone(),
         None => format!("{}_bias", layer.name),
@@ -149,7 +157,7 @@ pub(super) fn stored_bias(
     values: &[f32],
     (input, weight_scales): (Option<StoredGrid>, &[f32]),
     channels: usize,
-) -> Lowered<usize> {
+) -> Lowered<StoredBias> {
     if values.len() != channels {
         return Err(format!(
             "its bias has {} numbers for {channels} channels",
@@ -157,7 +165,10 @@ pub(super) fn stored_bias(
         ));
     }
     let Some(input) = input else {
-        return Ok(float_constant(lowering, name, vec![channels], values));
+        return Ok(StoredBias {
+            tensor: float_constant(lowering, name, vec![channels], values),
+            codes: Vec::new(),
+        });
     };
     let scales: Vec<f32> = weight_scales.iter().map(|s| input.scale * s).collect();
     let codes: Option<Vec<i64>> = values
@@ -178,7 +189,7 @@ pub(super) fn stored_bias(
         let data = codes.iter().flat_map(|code| (*code as i32).to_le_bytes());
         (ElementKind::I32, data.collect())
     };
-    Ok(lowering.constant(Tensor {
+    let tensor = lowering.constant(Tensor {
         name: name.to_owned(),
         shape: vec![channels],
         free_axes: Vec::new(),
@@ -189,7 +200,8 @@ pub(super) fn stored_bias(
             axis: 0,
         }),
         data: Some(data),
-    }))
+    });
+    Ok(StoredBias { tensor, codes })
 }
 
 /// `None` if the code does not fit; 40 bits are what 16x8 kernels add to.

@@ -132,20 +132,21 @@ pub(super) fn conv(
     };
     let w = weight(lowering, layer, one, &form, grid)?;
     let b = bias(lowering, layer, one, (grid, &w), outputs)?;
-    if let (ElementKind::I4, Some(from), Some(to)) = (w.kind, grid, lowering.written(output)) {
-        let step = f64::from(from.scale) / f64::from(to.scale);
-        let factors: Vec<f64> = w.scales.iter().map(|s| f64::from(*s) * step).collect();
-        lowering.kernels.round_twice(output, &factors);
-    }
+    let builtin = if depthwise {
+        Builtin::DepthwiseConv2d
+    } else {
+        Builtin::Conv2d
+    };
+    lowering.note_sums(builtin, (id, output), grid, (&w, &b));
     let window = Window {
         padding: x.padding,
         strides,
     };
     let grouped = conv.groups > 1 && !depthwise;
-    let inputs = vec![x.tensor, w.tensor, b];
+    let inputs = vec![x.tensor, w.tensor, b.tensor];
     let call = if depthwise {
         Call {
-            builtin: Builtin::DepthwiseConv2d,
+            builtin,
             version: depthwise_version(lowering.kind(output), w.kind, dilations),
             inputs,
             options: Options::DepthwiseConv {
@@ -157,7 +158,7 @@ pub(super) fn conv(
         }
     } else {
         Call {
-            builtin: Builtin::Conv2d,
+            builtin,
             version: conv_version(lowering.kind(output), w.kind, grouped),
             inputs,
             options: Options::Conv {
@@ -229,12 +230,13 @@ pub(super) fn conv_transpose(
     };
     let w = weight(lowering, layer, one, &form, grid)?;
     let b = bias(lowering, layer, one, (grid, &w), outputs)?;
+    lowering.note_sums(Builtin::TransposeConv, (id, output), grid, (&w, &b));
     let lengths = Layout::ChannelsLast.lengths(&image);
     let shape = lowering.integers(&format!("{}_shape", layer.name), &[4], &lengths);
     let call = Call {
         builtin: Builtin::TransposeConv,
         version: if fused == Fused::None { 3 } else { 4 },
-        inputs: vec![shape, w.tensor, x, b],
+        inputs: vec![shape, w.tensor, x, b.tensor],
         options: Options::TransposeConv {
             window: Window { padding, strides },
             fused,
@@ -335,12 +337,16 @@ pub(super) fn normalization(
             (grid, &w.scales),
         );
     }
+    if let (Some(from), Some(to)) = (grid, lowering.written(output)) {
+        let kernels = &mut lowering.kernels;
+        kernels.normalization(output, (from, to), &w);
+    }
     let bias_name = lowering.graph.value(data_input(node, 2)?).name.clone();
     let b = stored_bias(lowering, &bias_name, &offsets, (grid, &w.scales), channels)?;
     let call = Call {
         builtin: Builtin::DepthwiseConv2d,
         version: depthwise_version(lowering.kind(output), w.kind, [1, 1]),
-        inputs: vec![x, w.tensor, b],
+        inputs: vec![x, w.tensor, b.tensor],
         options: Options::DepthwiseConv {
             window: Window {
                 padding: WindowPadding::Valid,

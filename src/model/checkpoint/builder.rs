@@ -79,7 +79,7 @@ impl<'a> NetBuilder<'a> {
         let op = Op::Conv(Conv {
             strides: vec![stride; 2],
             padding: Padding::Explicit(vec![kh / 2, kw / 2, kh / 2, kw / 2]),
-            dilations: Vec::new(),
+            dilations: vec![1; 2],
             groups: x.channels / in_per_group,
         });
         let mut inputs = vec![x.value, self.graph.initializer(&weight_name, weight)];

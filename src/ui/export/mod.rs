@@ -125,8 +125,11 @@ pub(crate) fn export_ui(
         .default_pos(screen.center())
         .show(ctx, |ui| {
             ui.set_width(WIDTH.min(screen.width() - 60.0));
+            // Without a least height the area keeps to that of the frame before, and cuts off what is new.
+            let height = screen.height() - 110.0;
             ScrollArea::vertical()
-                .max_height(screen.height() - 110.0)
+                .max_height(height)
+                .min_scrolled_height(height)
                 .show(ui, |ui| {
                     target_ui(ui, view);
                     changes_ui(ui, session, view);

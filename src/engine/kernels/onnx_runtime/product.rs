@@ -81,7 +81,7 @@ impl SimdOp for Product<'_> {
     }
 }
 
-/// A product with a left matrix of one row, `[1, depth]` by `[depth, PANEL]`.
+/// A product with a left matrix of one row, `[1, depth]` by `[depth, PANEL]`, added to what `out` holds.
 ///
 /// Its kernel has no fused steps: four products are summed and the sum is added, then two, then one.
 pub(super) struct RowProduct<'a> {
@@ -102,7 +102,7 @@ impl SimdOp for RowProduct<'_> {
         let lanes = ops.len();
         let depth = self.left.len();
         for at in (0..PANEL).step_by(lanes) {
-            let mut total = ops.zero();
+            let mut total = ops.load(&self.out[at..]);
             let mut done = 0;
             while done < depth {
                 let count = match depth - done {
@@ -137,10 +137,59 @@ pub struct Right<'a> {
     pub constant: bool,
 }
 
-/// `left · right`, added to `start` in every row where that is given; `left` is `[rows, depth]`.
+/// Products of one vector with others that lie beside each other, without fused steps.
 ///
-/// One row beside a right side that is computed takes another kernel only where `right` is not
-/// transposed; the order of the transposed one is not followed.
+/// Products run through eight lanes; how these are summed depends on whether a vector is one of four that
+/// are computed together, of two, or alone.
+fn dots(one: &[f32], others: &[f32]) -> Vec<f32> {
+    let count = others.len().checked_div(one.len()).unwrap_or(0);
+    let vectors = others.chunks_exact(one.len().max(1)).enumerate();
+    vectors
+        .map(|(index, other)| {
+            let mut l = [0.0f32; 8];
+            for (at, (a, b)) in one.iter().zip(other).enumerate() {
+                l[at % 8] += a * b;
+            }
+            let left = count - index / 4 * 4;
+            if left >= 4 {
+                (((l[0] + l[1]) + l[2]) + l[3]) + (((l[4] + l[5]) + l[6]) + l[7])
+            } else if left >= 2 && index % 4 < 2 {
+                ((l[0] + l[2]) + (l[4] + l[6])) + ((l[1] + l[3]) + (l[5] + l[7]))
+            } else {
+                ((l[0] + l[1]) + (l[2] + l[3])) + ((l[4] + l[5]) + (l[6] + l[7]))
+            }
+        })
+        .collect()
+}
+
+/// The product where one side is a vector beside a right side that is computed, if its kernel takes
+/// vectors that lie side by side.
+fn product_of_vectors(
+    left: &[f32],
+    (rows, depth): (usize, usize),
+    right: Right<'_>,
+    start: Option<&[f32]>,
+) -> Option<Vec<f32>> {
+    if right.constant || depth == 0 {
+        return None;
+    }
+    let mut sums = if rows == 1 && right.transposed {
+        dots(left, right.values)
+    } else if rows > 1 && right.columns == 1 && (!right.transposed || depth == 1) {
+        dots(right.values, left)
+    } else {
+        return None;
+    };
+    if let Some(start) = start {
+        let starts = start.iter().cycle();
+        sums.iter_mut()
+            .zip(starts)
+            .for_each(|(sum, start)| *sum += start);
+    }
+    Some(sums)
+}
+
+/// `left · right`, added to `start` in every row where that is given; `left` is `[rows, depth]`.
 pub fn matrix_product(
     left: &[f32],
     depth: usize,
@@ -149,13 +198,16 @@ pub fn matrix_product(
 ) -> Vec<f32> {
     let columns = right.columns;
     let rows = left.len().checked_div(depth).unwrap_or(0);
+    if let Some(out) = product_of_vectors(left, (rows, depth), right, start) {
+        return out;
+    }
     let mut out = vec![0.0; rows * columns];
     let block = if right.constant {
         PACKED_BLOCK
     } else {
         block(depth, columns)
     };
-    let one_row = rows == 1 && !right.constant && !right.transposed && start.is_none();
+    let one_row = rows == 1 && !right.constant;
     let mut panel = vec![[0.0; PANEL]; depth];
     let mut sums = vec![[0.0; PANEL]; rows];
     for first in (0..columns).step_by(PANEL) {
@@ -170,6 +222,10 @@ pub fn matrix_product(
             }
         }
         if let (true, [out]) = (one_row, sums.as_mut_slice()) {
+            *out = [0.0; PANEL];
+            if let Some(start) = start {
+                out[..width].copy_from_slice(&start[first..first + width]);
+            }
             let right = &panel;
             RowProduct { left, right, out }.dispatch();
         } else {
@@ -196,6 +252,7 @@ pub fn matrix_product(
 
 #[cfg(test)]
 mod tests {
+    use super::super::recorded::recorded;
     use super::*;
 
     #[test]
@@ -271,5 +328,23 @@ mod tests {
             })
             .collect();
         assert_eq!(matrix_product(&left, 7, side, None), expected);
+    }
+
+    #[test]
+    fn products_are_those_of_the_runtime() {
+        for case in recorded("Gemm") {
+            let b = case.numbers("b");
+            let columns = case.numbers("y").len() / case.rows();
+            let start = case.has("c").then(|| case.numbers("c"));
+            let right = Right {
+                values: &b,
+                columns,
+                transposed: case.flag("transposed"),
+                constant: false,
+            };
+            let depth = b.len() / columns;
+            let found = matrix_product(&case.numbers("a"), depth, right, start.as_deref());
+            case.assert_same(&found);
+        }
     }
 }

@@ -202,10 +202,10 @@ pub struct PlanOptions {
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best [default: minmax, with --rounding auto: auto]
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<CalibratorArgument>,
-    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
+    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq, descent and adaround mse]
     #[arg(long, value_name = "NAME")]
     pub weight_calibrator: Option<Calibrator>,
-    /// How weights are rounded: nearest, or on calibration data gptq, descent, or auto for what suits each layer best
+    /// How weights are rounded: nearest, or on calibration data gptq, descent, adaround, or auto for what suits each layer best
     #[arg(long, value_name = "NAME")]
     pub rounding: Option<Rounding>,
     /// What is corrected on calibration data: bias, refit and equalize, separated by commas, or none
@@ -240,7 +240,7 @@ impl PlanOptions {
     fn set_rounding(&self, plan: &mut Plan) {
         if let Some(rounding) = self.rounding {
             plan.set_rounding(rounding);
-            if matches!(rounding, Rounding::Gptq | Rounding::Descent) {
+            if rounding.searches_ranges() {
                 plan.set_weight_calibrator(Calibrator::Mse);
             }
         }
@@ -476,10 +476,10 @@ pub struct SearchArguments {
     /// How activation ranges are chosen: minmax, moving-average, percentile:99.99, mse, entropy, or auto for what suits each tensor best [default: minmax, with --rounding auto: auto]
     #[arg(long, value_name = "NAME")]
     pub calibrator: Option<CalibratorArgument>,
-    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq and descent mse]
+    /// How weight ranges are chosen: minmax, percentile:99.99, mse [default: minmax, with gptq, descent and adaround mse]
     #[arg(long, value_name = "NAME")]
     pub weight_calibrator: Option<Calibrator>,
-    /// How weights are rounded: nearest, or on calibration data gptq, descent, or auto for what suits each layer best; a plan takes seconds then
+    /// How weights are rounded: nearest, or on calibration data gptq, descent, adaround, or auto for what suits each layer best; a plan takes seconds then
     #[arg(long, value_name = "NAME")]
     pub rounding: Option<Rounding>,
     /// What is corrected on calibration data: bias and refit, separated by commas, or none

@@ -41,12 +41,12 @@ impl LayerPlan {
         self.weight.format != NumberFormat::F32 && (self.rounding != Rounding::Nearest || corrects)
     }
 
-    /// Chooses how levels are found, and with it how ranges are: `gptq` and `descent` search them for the
-    /// error of the output (`mse`), where nothing but the full range (`minmax`) was chosen before.
+    /// Chooses how levels are found, and with it how ranges are: all but `nearest` and `auto` search
+    /// them for the error of the output (`mse`), where nothing but the full range (`minmax`) was chosen before.
     pub fn choose_rounding(&mut self, rounding: Rounding) {
-        let searches = |rounding| matches!(rounding, Rounding::Gptq | Rounding::Descent);
         let calibrator = &mut self.weight.calibrator;
-        match (searches(self.rounding), searches(rounding)) {
+        let searched = (self.rounding.searches_ranges(), rounding.searches_ranges());
+        match searched {
             (false, true) if *calibrator == Calibrator::MinMax => *calibrator = Calibrator::Mse,
             (true, false) if *calibrator == Calibrator::Mse => *calibrator = Calibrator::MinMax,
             _ => {}

@@ -9,7 +9,7 @@ use super::error::PlanError;
 
 /// How the levels of a layer's weight are chosen.
 ///
-/// Written `nearest`, `gptq`, `descent` or `auto`.
+/// Written `nearest`, `gptq`, `descent`, `adaround` or `auto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rounding {
@@ -20,13 +20,26 @@ pub enum Rounding {
     Gptq,
     /// GPTQ, then weights and scales are moved until the output gets no better.
     Descent,
+    /// Each weight is rounded up or down, as gradient descent on the output decides.
+    AdaRound,
     /// What gives the least error of the layer's output on held-out calibration samples.
     Auto,
 }
 
 impl Rounding {
+    /// Whether ranges are searched with the levels, for the error of the output.
+    pub fn searches_ranges(self) -> bool {
+        matches!(self, Self::Gptq | Self::Descent | Self::AdaRound)
+    }
+
     /// All of them in the order of menus.
-    pub const ALL: [Self; 4] = [Self::Nearest, Self::Gptq, Self::Descent, Self::Auto];
+    pub const ALL: [Self; 5] = [
+        Self::Nearest,
+        Self::Gptq,
+        Self::Descent,
+        Self::AdaRound,
+        Self::Auto,
+    ];
 
     /// Name in files and on the command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +47,7 @@ impl Rounding {
             Self::Nearest => "nearest",
             Self::Gptq => "gptq",
             Self::Descent => "descent",
+            Self::AdaRound => "adaround",
             Self::Auto => "auto",
         }
     }

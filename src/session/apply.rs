@@ -15,6 +15,7 @@ use super::work;
 use crate::export::foreign_plan;
 use crate::model::LayerId;
 use crate::plan::{LayerPlan, Plan, PlanFile};
+use crate::quant::NumberFormat;
 
 impl Session {
     /// Carries out one action. What takes time goes to a background job; [`Session::poll`] brings
@@ -199,6 +200,9 @@ impl Session {
     fn edit(&mut self, layers: &[LayerId], edit: &LayerEdit) {
         let mut plan = self.plan.clone();
         plan.edit(layers, |layer| edit.apply(layer));
+        if let Some(format) = edit.activation_format() {
+            self.keep_groups(&mut plan, layers, format);
+        }
         self.change_plan(plan);
         if self.data.is_none() && self.plan.is_tuned() && edit.is_of_rounding() {
             self.tell_with(
@@ -208,6 +212,18 @@ impl Session {
                 Remedy::ChooseData,
             );
         }
+    }
+
+    /// Gives the inputs that are tied to those of some layers the same width; locked layers stay.
+    fn keep_groups(&self, plan: &mut Plan, layers: &[LayerId], format: NumberFormat) {
+        let Some(model) = &self.model else { return };
+        let tied = layers.iter().flat_map(|id| model.tied_to(*id));
+        let tied: Vec<LayerId> = tied.filter(|id| !layers.contains(id)).collect();
+        plan.edit(&tied, |layer| {
+            if !layer.locked {
+                layer.activation.format = format;
+            }
+        });
     }
 
     /// Replaces the plan as one undo step; nothing happens if it is the same.
@@ -319,6 +335,14 @@ impl LayerEdit {
     /// Whether it takes calibration data.
     fn is_of_rounding(&self) -> bool {
         matches!(self, Self::Rounding(_) | Self::Correct(..))
+    }
+
+    /// The width that it gives to inputs.
+    fn activation_format(&self) -> Option<NumberFormat> {
+        match self {
+            Self::ActivationFormat(format) | Self::BothFormats(format) => Some(*format),
+            _ => None,
+        }
     }
 
     fn apply(&self, layer: &mut LayerPlan) {

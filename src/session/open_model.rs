@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::error::SessionError;
 use crate::engine::{Arithmetic, Executor};
 use crate::export::stored_plan;
-use crate::model::{self, CoverageRow, Graph, Layer, ModelFormat};
-use crate::plan::{Fingerprint, Plan, PlanModel};
+use crate::model::{self, CoverageRow, Graph, Layer, LayerId, ModelFormat};
+use crate::plan::{Fingerprint, Plan, PlanModel, input_groups};
 
 /// A loaded network with its layers and its coverage.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct OpenModel {
     pub executor: Arc<Executor>,
     /// Which operators are quantized, float or unsupported, and why.
     pub coverage: Vec<CoverageRow>,
+    /// The layers in groups whose inputs have one width; most are alone.
+    pub groups: Vec<Vec<LayerId>>,
     /// Float parameters that belong to no layer.
     pub other_parameters: u64,
     /// The plan that the file's own quantizers amount to, if it has any.
@@ -54,6 +56,7 @@ impl OpenModel {
         Ok(Self {
             path: path.to_owned(),
             coverage: model::coverage(&graph, executor.layers()),
+            groups: input_groups(&graph, executor.layers()),
             other_parameters: other_parameters(&graph, executor.layers()),
             stored_plan: match graph.metadata().format {
                 ModelFormat::Onnx => stored_plan(path, executor.layers())?,
@@ -71,6 +74,14 @@ impl OpenModel {
     /// The layers in topological order.
     pub fn layers(&self) -> &[Layer] {
         self.executor.layers()
+    }
+
+    /// The other layers whose inputs have the width of a layer's input: they read the same tensor, or the
+    /// tensors are added or joined, which integer kernels do in one type.
+    pub fn tied_to(&self, id: LayerId) -> impl Iterator<Item = LayerId> {
+        let group = self.groups.iter().find(|group| group.contains(&id));
+        let all = group.into_iter().flatten().copied();
+        all.filter(move |other| *other != id)
     }
 
     /// What a plan file says of this model.

@@ -37,6 +37,53 @@ fn a_sample_opens_and_is_measured_by_itself() {
 }
 
 #[test]
+fn inputs_that_kernels_read_in_one_type_change_together() {
+    let mut session = open_sample();
+    let groups = session.model().unwrap().groups.clone();
+    let tied = groups.iter().find(|group| group.len() > 1);
+    let tied = tied.expect("layers beside a shortcut").clone();
+    let widths = |session: &Session| -> Vec<String> {
+        let layers = session.plan().layers().iter();
+        layers
+            .map(|layer| layer.activation.format.to_string())
+            .collect()
+    };
+    session.apply(Action::Edit {
+        layers: vec![tied[0]],
+        edit: LayerEdit::ActivationFormat("4".parse().unwrap()),
+    });
+    for (index, width) in (0u32..).zip(widths(&session)) {
+        let expected = if tied.contains(&LayerId(index)) {
+            "4"
+        } else {
+            "8"
+        };
+        assert_eq!(width, expected, "layer {index}");
+    }
+    let weights = session.plan().layers().iter();
+    assert!(
+        weights
+            .clone()
+            .all(|layer| layer.weight.format.to_string() == "8")
+    );
+    session.apply(Action::Undo);
+    assert!(widths(&session).iter().all(|width| width == "8"));
+    // A locked layer keeps its width.
+    session.apply(Action::Edit {
+        layers: vec![tied[1]],
+        edit: LayerEdit::Locked(true),
+    });
+    session.apply(Action::Edit {
+        layers: vec![tied[0]],
+        edit: LayerEdit::BothFormats("6".parse().unwrap()),
+    });
+    let locked = &session.plan().layers()[tied[1].index()];
+    assert_eq!(locked.activation.format.to_string(), "8");
+    let edited = &session.plan().layers()[tied[0].index()];
+    assert_eq!(edited.activation.format.to_string(), "6");
+}
+
+#[test]
 fn a_changed_width_updates_the_size_at_once_and_never_shows_the_old_result() {
     let mut session = open_sample();
     let before = *session.cost().unwrap();

@@ -477,6 +477,7 @@ impl LayerStudy<'_> {
                 Rounding::Nearest => LevelChoice::Nearest,
                 Rounding::Gptq => LevelChoice::Compensated,
                 Rounding::Descent | Rounding::Auto => LevelChoice::Descent,
+                Rounding::AdaRound => LevelChoice::Relaxed,
             },
             damping: choice::DAMPING,
             refit: self.choice.corrections.refit.then_some(choice::RIDGE),

@@ -3,6 +3,7 @@
 mod cholesky;
 mod compensated;
 mod lanes;
+mod relaxed;
 mod sums;
 
 use rayon::prelude::*;
@@ -12,6 +13,7 @@ pub use self::sums::WindowSums;
 use self::cholesky::Cholesky;
 use self::compensated::{Descent, round_compensated};
 use self::lanes::{LANES, Lanes, Levels};
+use self::relaxed::Relaxation;
 use super::layout::ChannelLayout;
 use super::weights::{SliceRule, group_len};
 use super::{
@@ -35,6 +37,8 @@ pub enum LevelChoice {
     Compensated,
     /// The same, then single weights and scales are moved until none gets better.
     Descent,
+    /// Up or down, decided by gradient descent (`AdaRound`), or compensated where that is better.
+    Relaxed,
 }
 
 /// How the weights of a layer are rounded on what is known of its inputs.
@@ -58,6 +62,7 @@ impl std::fmt::Display for RoundingMethod {
             LevelChoice::Nearest => "nearest",
             LevelChoice::Compensated => "gptq",
             LevelChoice::Descent => "descent",
+            LevelChoice::Relaxed => "adaround",
         })?;
         if let Some(ridge) = self.refit {
             write!(f, ", refit with ridge {ridge}")?;
@@ -505,6 +510,14 @@ impl Problem<'_> {
     ) -> Result<LevelsAndGrids, QuantError> {
         let BlockLevels { mut levels, grids } = self.levels(block, tensor, ratios)?;
         let (mut steps, _) = block.round(&levels);
+        if self.method.levels == LevelChoice::Relaxed {
+            let relaxation = Relaxation {
+                matrix: &block.group.matrix,
+                weights: &block.weights,
+                levels_at: &block.levels_at,
+            };
+            steps = relaxation.run(&levels, steps);
+        }
         if self.method.levels == LevelChoice::Descent {
             let descent = Descent {
                 matrix: &block.group.matrix,

@@ -352,6 +352,28 @@ fn scale_extremes(grids: &[crate::quant::Grid]) -> Option<(f32, f32)> {
     Some((scales().reduce(f32::min)?, scales().reduce(f32::max)?))
 }
 
+/// Which other inputs have the same width.
+fn tied_ui(ui: &mut egui::Ui, session: &Session, id: LayerId) {
+    let Some(model) = session.model() else { return };
+    let layers = model
+        .tied_to(id)
+        .filter_map(|id| model.layers().get(id.index()));
+    let names: Vec<&str> = layers.map(|layer| layer.name.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let text = match names.as_slice() {
+        [one] => format!("One width with the input of {one}"),
+        all => format!("One width with the inputs of {} other layers", all.len()),
+    };
+    let weak = theme::palette(ui).weak;
+    ui.add(Label::new(RichText::new(text).small().color(weak)).wrap())
+        .on_hover_text(format!(
+            "Integer kernels read tensors that are added or joined, and those that several layers read, in one type: a width that is set here is set there too\n{}",
+            names.join("\n")
+        ));
+}
+
 fn activation_ui(
     ui: &mut egui::Ui,
     session: &Session,
@@ -368,6 +390,7 @@ fn activation_ui(
             format::width(choice.activation.format)
         ),
     );
+    tied_ui(ui, session, id);
     let is_float = choice.activation.format.is_float();
     why_float_ui(ui, is_float);
     ui.add_enabled_ui(!is_float, |ui| {

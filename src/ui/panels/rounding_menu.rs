@@ -17,6 +17,9 @@ pub(crate) fn rounding_hint(rounding: Rounding) -> &'static str {
         Rounding::Descent => {
             "GPTQ, then weights and scales are moved until the layer's output gets no better"
         }
+        Rounding::AdaRound => {
+            "Each weight is rounded up or down, as gradient descent on the layer's output decides; slower than the others"
+        }
         Rounding::Auto => {
             "Tries all of it with and without corrections, and takes what gives the least error of the layer's output on calibration samples that were held out"
         }

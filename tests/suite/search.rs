@@ -142,11 +142,11 @@ fn kill_when(arguments: &[String], kept: &Path, is_far: impl Fn(&Value) -> bool)
         .unwrap();
     let started = Instant::now();
     let far = || {
-        // The file is replaced as a whole, so it can be read at any time.
+        // The file is replaced as a whole, so it is never half-written.
         let Ok(text) = std::fs::read_to_string(kept) else {
             return false;
         };
-        is_far(&serde_json::from_str(&text).expect("never half-written"))
+        is_far(&serde_json::from_str(&text).unwrap())
     };
     while !far() && child.try_wait().unwrap().is_none() {
         assert!(

@@ -385,6 +385,9 @@ mod tests {
             let weight = ramp(&[12, 6 / groups, kernel, kernel]);
             check(&op, &[image.clone(), weight, ramp(&[12])]);
         }
+        // One filter for each group has a kernel of its own; there are more pixels than it takes at once.
+        let op = Op::Conv(attributes(6, 1, 1));
+        check(&op, &[image.clone(), ramp(&[6, 1, 3, 3]), ramp(&[6])]);
         for (groups, strides) in [(1, 2), (2, 1), (3, 3)] {
             let op = Op::ConvTranspose(ConvTranspose {
                 conv: attributes(groups, strides, 1),

@@ -124,23 +124,21 @@ struct Decision {
 
 impl Decision {
     fn new(weight: &Lanes, levels: &Levels) -> Self {
-        let mut new = Self {
-            exact: [0.0; LANES],
-            floor: [0.0; LANES],
+        let exact: Lanes = std::array::from_fn(|lane| weight[lane] / levels.scale[lane]);
+        let floor = exact.map(f32::floor);
+        let v = std::array::from_fn(|lane| {
+            // The sigmoid whose stretched value is the rest.
+            let rest = (exact[lane] - floor[lane] + STRETCH) / (1.0 + 2.0 * STRETCH);
+            (rest / (1.0 - rest)).ln()
+        });
+        Self {
+            exact,
+            floor,
             limits: [levels.lowest, levels.highest],
             scale: levels.scale,
-            v: [0.0; LANES],
+            v,
             means: [[0.0; LANES]; 2],
-        };
-        for lane in 0..LANES {
-            let exact = weight[lane] / levels.scale[lane];
-            new.exact[lane] = exact;
-            new.floor[lane] = exact.floor();
-            // The sigmoid whose stretched value is the rest.
-            let rest = (exact - exact.floor() + STRETCH) / (1.0 + 2.0 * STRETCH);
-            new.v[lane] = (rest / (1.0 - rest)).ln();
         }
-        new
     }
 
     fn sigmoid(&self, lane: usize) -> f32 {

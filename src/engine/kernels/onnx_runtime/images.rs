@@ -55,6 +55,7 @@ pub fn convolved(
 
 fn multiply(left: &[f32], right: &Columns, block: usize, out: &mut Columns) {
     if let [out] = out {
+        *out = [0.0; PANEL];
         RowProduct { left, right, out }.dispatch();
     } else {
         let adds = false;

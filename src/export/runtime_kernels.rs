@@ -87,8 +87,25 @@ impl Kernels {
         }
         if has("QLinear") || has("Integer") || has("QGemm") {
             text.push_str(". Integer kernels round each output once, to the output's codes");
+            if cuts_pairs_of_products() {
+                text.push_str(". This processor has no VNNI: ONNX Runtime adds pairs of products of int8 weights in 16 bits there, and cuts what does not fit, which can cost all accuracy; the session option session.x64quantprecision = 1 keeps the sums whole");
+            }
         }
         text
+    }
+}
+
+/// Whether integer kernels of this processor add pairs of `u8 · i8` in 16 bits with saturation
+/// (`vpmaddubsw`), as those of x86-64 without VNNI do.
+fn cuts_pairs_of_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        !std::arch::is_x86_feature_detected!("avx512vnni")
+            && !std::arch::is_x86_feature_detected!("avxvnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
     }
 }
 

@@ -94,6 +94,23 @@ impl Subject {
     }
 }
 
+/// Whether integer kernels of this processor add up products of 8 bits whole.
+///
+/// Without VNNI those of x86-64 cut pairs of products to 16 bits. ONNX Runtime does so unless it is told
+/// otherwise, and oneDNN, which `OpenVINO` computes with, halves weights or inputs instead
+/// (<https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html>).
+pub(crate) fn adds_products_whole() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512vnni")
+            || std::arch::is_x86_feature_detected!("avxvnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        true
+    }
+}
+
 pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(if *value == "inf" {
         f64::INFINITY

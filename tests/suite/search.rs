@@ -431,7 +431,7 @@ fn a_model_of_one_layer_is_searched_with_a_word_on_it() {
         assert!(notes.contains(said), "{said}: {notes}");
     }
     // The widest of the widths that keep the budget.
-    assert_eq!(json(&out)["layers"][0]["weight"]["format"], 4);
+    assert_eq!(json(&out)["layers"][0]["weight"]["format"], "4");
 }
 
 #[test]

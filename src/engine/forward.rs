@@ -7,8 +7,9 @@ use super::activations::Activations;
 use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::evaluate::output;
-use super::executor::{Executor, Keep, PreparedPlan, RunOptions};
+use super::executor::{Executor, PreparedPlan};
 use super::kernels::parallel::undivided;
+use super::run_options::{Keep, RunOptions};
 use crate::jobs::CancelToken;
 use crate::model::{self, ValueId};
 

@@ -24,6 +24,7 @@ mod pieces;
 mod prediction;
 mod ranges;
 mod rounding;
+mod run_options;
 mod sample_harms;
 mod sample_predictions;
 mod screens;
@@ -46,7 +47,7 @@ pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
     outputs_of,
 };
-pub use executor::{Executor, Keep, LayerTap, PreparedLayer, PreparedPlan, RunOptions, Tap};
+pub use executor::{Executor, PreparedLayer, PreparedPlan};
 pub use forward::{forward, run_batches};
 pub use layer_settings::LayerSettings;
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};
@@ -59,6 +60,7 @@ pub use rounding::{
     RoundedLayer, RoundedLayers, RoundedPlan, choose_calibrators, equalized, round_alone,
     round_plan, round_plan_knowing,
 };
+pub use run_options::{Keep, LayerTap, RunOptions, Tap};
 pub use sample_harms::SampleHarms;
 pub use sample_predictions::{OutputScale, Predictions, RankedClass, SamplePrediction};
 pub use screens::{LayerScreen, Screens, screen_weights};

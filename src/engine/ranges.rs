@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::batches::Batches;
 use super::error::RunError;
-use super::executor::{Executor, Keep, RunOptions};
+use super::executor::Executor;
+use super::run_options::{Keep, RunOptions};
 use super::slices::with_f32;
 use crate::jobs::CancelToken;
 use crate::model::{Layer, ValueId};

@@ -5,7 +5,7 @@ use quantscope::model::LayerId;
 use quantscope::plan::Preset;
 use quantscope::session::{Action, Basis, LayerEdit, Session};
 
-use crate::common::{quantscope, sample, session, wait_until};
+use crate::common::{quantscope, sample, session, shared, wait_until};
 
 fn open_sample() -> Session {
     open(0)
@@ -38,10 +38,19 @@ fn a_sample_opens_and_is_measured_by_itself() {
 
 #[test]
 fn inputs_that_kernels_read_in_one_type_change_together() {
-    let mut session = open_sample();
+    let Some(detector) = shared("data/models/yolox-nano-coco.onnx") else {
+        return;
+    };
+    let mut session = session();
+    session.apply(Action::OpenModel(detector));
+    wait_until(&mut session, "the model", |session| {
+        session.model().is_some()
+    });
+    let preset = Preset::by_name("W8A8").unwrap();
+    session.apply(Action::ApplyPreset(preset));
     let groups = session.model().unwrap().groups.clone();
     let tied = groups.iter().find(|group| group.len() > 1);
-    let tied = tied.expect("layers beside a shortcut").clone();
+    let tied = tied.unwrap().clone();
     let widths = |session: &Session| -> Vec<String> {
         let layers = session.plan().layers().iter();
         layers

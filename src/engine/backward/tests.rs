@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::engine::executor::{Keep, RunOptions};
+use crate::engine::run_options::{Keep, RunOptions};
 use crate::engine::slices::with_f32;
 use crate::model::{
     Conv, ConvTranspose, Dim, ElementType, GraphBuilder, Metadata, ModelFormat, PadMode, Padding,

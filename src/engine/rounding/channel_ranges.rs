@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::engine::batches::Batches;
 use crate::engine::error::RunError;
-use crate::engine::executor::{Executor, Keep, RunOptions};
+use crate::engine::executor::Executor;
+use crate::engine::run_options::{Keep, RunOptions};
 use crate::engine::slices::with_f32;
 use crate::jobs::CancelToken;
 use crate::model::ValueId;

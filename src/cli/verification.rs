@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::number::{Decibel, percent};
 use super::output;
 use crate::export::{
-    Kernels, LayerCheck, Level, LevelResult, Opinion, OrderedComparison, OutputDifference, Runtime,
+    LayerCheck, Level, LevelResult, Opinion, OrderedComparison, OutputDifference, Runtime,
     RuntimeOutcome, RuntimeResult, SecondOpinion, Verification,
 };
 
@@ -131,7 +131,7 @@ fn print_runtime(result: &RuntimeResult) {
             print_outputs(&ordered.outputs);
         }
         if let Some(kernels) = &level.kernels {
-            output::line(&format!("  {}", kernels.explained()));
+            output::line(&format!("  {kernels}"));
         }
     }
     if !result.layers.is_empty() {
@@ -231,7 +231,7 @@ impl From<&LevelResult> for LevelReport {
             sqnr_db: Decibel(result.comparison.sqnr_db()),
             outputs: result.outputs.iter().map(OutputReport::from).collect(),
             in_order: result.in_order.as_ref().map(OrderedReport::from),
-            kernels: result.kernels.as_ref().map(Kernels::explained),
+            kernels: result.kernels.clone(),
         }
     }
 }

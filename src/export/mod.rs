@@ -43,7 +43,6 @@ pub use model_file::{ModelFile, StoredArithmetic};
 pub use quantized::{IntegerBias, QuantizedLayer, TunedNetwork, nudged, quantize_layers};
 pub use report::{DataFacts, ReportSubject, TargetFacts, report_html};
 pub use runtime::{Level, Runtime, find_interpreter};
-pub use runtime_kernels::Kernels;
 pub use second_opinion::{Opinion, SecondOpinion};
 pub use tflite::{Refusal, StoredConstant};
 pub use verify::{

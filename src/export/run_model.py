@@ -43,7 +43,12 @@ def openvino_runner(job, work):
 
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    if work["level"] == "plain":
+        # Quantize, dequantize and compute in float, as the graph says.
+        settings["LP_TRANSFORMS_MODE"] = "NO"
     compiled = core.compile_model(core.read_model(work["model"]), "CPU", settings)
+    if work["level"] == "optimized":
+        job["layers"][work["name"]] = list(openvino_layers(compiled))
     request = compiled.create_infer_request()
 
     def run(array):
@@ -51,6 +56,15 @@ def openvino_runner(job, work):
         return [request.get_tensor(name).data.copy() for name in work["outputs"]]
 
     return run
+
+
+def openvino_layers(compiled):
+    """Operators that multiply by a weight, with the type that each is computed in."""
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        operator, precision = (str(facts[name].value) for name in ("layerType", "runtimePrecision"))
+        if operator in ("Convolution", "Deconvolution", "FullyConnected", "MatMul"):
+            yield {"operator": operator, "precision": precision.lower()}
 
 
 def stored(array, detail):
@@ -148,6 +162,7 @@ def main():
         job = json.load(file)
     runners = {"openvino": openvino_runner, "torch": torch_runner, "litert": litert_runner}
     make = runners.get(job["runtime"], onnxruntime_runner)
+    job["layers"] = {}
     for work in job["runs"]:
         run = make(job, work)
         for batch, path in enumerate(work["inputs"]):
@@ -155,7 +170,7 @@ def main():
             for index, output in enumerate(outputs):
                 name = f"{job['folder']}/{work['name']}-{batch}-{index}.npy"
                 np.save(name, np.ascontiguousarray(output, dtype=np.float32))
-    print(json.dumps({"version": version(job["runtime"])}))
+    print(json.dumps({"version": version(job["runtime"]), "layers": job["layers"]}))
 
 
 main()

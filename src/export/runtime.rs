@@ -1,5 +1,6 @@
 //! Runtimes outside of this program, reached through a Python interpreter.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ExportError;
+use super::runtime_kernels::ExecutedLayer;
 use crate::engine::RunError;
 use crate::jobs::CancelToken;
 use crate::plan::FileFormat;
@@ -67,8 +69,7 @@ impl Runtime {
     pub(super) fn levels(self) -> &'static [Level] {
         match self {
             Self::OnnxRuntime => &[Level::Plain, Level::Kept, Level::Optimized],
-            Self::LiteRt => &[Level::Plain, Level::Optimized],
-            Self::OpenVino => &[Level::Optimized],
+            Self::LiteRt | Self::OpenVino => &[Level::Plain, Level::Optimized],
             Self::Torch => &[Level::Plain],
         }
     }
@@ -77,21 +78,14 @@ impl Runtime {
     pub(super) fn follows_sums(self) -> bool {
         self == Self::OnnxRuntime
     }
-
-    /// The first of them, which is nearest to what was simulated.
-    pub(super) fn first_level(self) -> Level {
-        match self {
-            Self::OnnxRuntime | Self::LiteRt | Self::Torch => Level::Plain,
-            Self::OpenVino => Level::Optimized,
-        }
-    }
 }
 
 /// Whether the runtime may rewrite the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it is in the file: quantize, dequantize, compute in float; for `LiteRT` the reference kernels.
+    /// As it is in the file: quantize, dequantize, compute in float; for `LiteRT` the reference kernels,
+    /// for `OpenVINO` without its low-precision transformations.
     Plain,
     /// Rewritten, but with nothing quantized that the file does not quantize.
     Kept,
@@ -180,12 +174,15 @@ pub(super) struct Run {
     pub(super) optimized_model: Option<PathBuf>,
 }
 
+/// What a runtime says about itself.
 #[derive(Deserialize)]
-struct Answer {
-    version: String,
+pub(super) struct Answer {
+    pub(super) version: String,
+    /// The layers of each run, where the runtime tells.
+    pub(super) layers: BTreeMap<String, Vec<ExecutedLayer>>,
 }
 
-/// Does a job, and gives the version of the runtime.
+/// Does a job, and gives what the runtime says about itself.
 ///
 /// # Errors
 /// The interpreter or the runtime fails, with its last words, or the run is cancelled.
@@ -194,7 +191,7 @@ pub(super) fn run_script(
     folder: &Path,
     job: &Job<'_>,
     cancel: &CancelToken,
-) -> Result<String, ExportError> {
+) -> Result<Answer, ExportError> {
     let failed = |error: std::io::Error| {
         ExportError::Message(format!("cannot run {}: {error}", python.display()))
     };
@@ -226,8 +223,7 @@ pub(super) fn run_script(
     }
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     let answer = words.lines().last().unwrap_or_default();
-    serde_json::from_str::<Answer>(answer)
-        .map(|answer| answer.version)
+    serde_json::from_str(answer)
         .map_err(|error| ExportError::Message(format!("the runtime's answer is not JSON: {error}")))
 }
 

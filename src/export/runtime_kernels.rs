@@ -1,23 +1,64 @@
 //! What a runtime computes with after it has rewritten a graph.
+//!
+//! ONNX Runtime saves the rewritten graph, which is read here; `OpenVINO` tells the type of every layer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use prost::Message as _;
+use serde::Deserialize;
 
 use super::error::ExportError;
 use crate::model::onnx_proto::{GraphProto, ModelProto, TensorProto};
 
-/// Operators of a rewritten graph, counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kernels {
+/// Operators of a graph that ONNX Runtime rewrote, counted.
+#[derive(Debug, Default)]
+pub(super) struct Kernels {
     /// Operators that the exported file does not have: fused ones, and those on integers.
-    pub new: BTreeMap<String, usize>,
+    new: BTreeMap<String, usize>,
     /// Layers that are still computed in float.
-    pub float: BTreeMap<String, usize>,
+    float: BTreeMap<String, usize>,
     /// Float weights of the file that the runtime quantized.
-    pub quantized_weights: usize,
+    quantized_weights: usize,
+}
+
+/// A layer as `OpenVINO` runs it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExecutedLayer {
+    /// Its operator, in the runtime's words.
+    operator: String,
+    /// The type that it is computed in.
+    precision: String,
+}
+
+/// What layers of `OpenVINO` are computed in, in sentences.
+pub(super) fn executed(layers: &[ExecutedLayer]) -> String {
+    let mut counts = [BTreeMap::new(), BTreeMap::new()];
+    for layer in layers {
+        let is_float = !matches!(&*layer.precision, "u8" | "i8");
+        let own = &mut counts[usize::from(is_float)];
+        *own.entry(layer.operator.clone()).or_insert(0) += 1;
+    }
+    let [integer, float] = &counts;
+    let mut text = counted(integer, "layers on integers", "no layer runs on integers");
+    text.push_str("; ");
+    text.push_str(&counted(float, "layers in float", NO_FLOAT_LAYER));
+    if !integer.is_empty() && cuts_pairs_of_products() {
+        text.push_str(". This processor has no VNNI: oneDNN, which OpenVINO computes with, halves weights there so that pairs of products fit 16 bits; compare the graph as written, which runs in float");
+    }
+    text
+}
+
+const NO_FLOAT_LAYER: &str = "no layer is computed in float";
+
+/// Operators with their numbers, or that there are none.
+fn counted(counts: &BTreeMap<String, usize>, what: &str, none: &str) -> String {
+    if counts.is_empty() {
+        return none.to_owned();
+    }
+    let counts = counts.iter().map(|(op, count)| format!("{count} {op}"));
+    format!("{what}: {}", counts.collect::<Vec<_>>().join(", "))
 }
 
 /// Operators that multiply by a weight in float.
@@ -57,21 +98,9 @@ impl Kernels {
     }
 
     /// What they mean for the numbers, in sentences.
-    pub fn explained(&self) -> String {
-        let list = |counts: &BTreeMap<String, usize>| {
-            let counts = counts.iter().map(|(op, count)| format!("{count} {op}"));
-            counts.collect::<Vec<_>>().join(", ")
-        };
-        let new = if self.new.is_empty() {
-            "no operator was replaced".to_owned()
-        } else {
-            format!("new operators: {}", list(&self.new))
-        };
-        let float = if self.float.is_empty() {
-            "no layer is computed in float".to_owned()
-        } else {
-            format!("layers in float: {}", list(&self.float))
-        };
+    pub(super) fn explained(&self) -> String {
+        let new = counted(&self.new, "new operators", "no operator was replaced");
+        let float = counted(&self.float, "layers in float", NO_FLOAT_LAYER);
         let mut text = format!("{new}; {float}");
         let has = |name: &str| self.new.keys().any(|op| op.contains(name));
         if has("MatMulNBits") {
@@ -138,6 +167,28 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), model.encode_to_vec()).unwrap();
         file
+    }
+
+    #[test]
+    fn layers_are_counted_by_their_type() {
+        let layer = |operator: &str, precision: &str| ExecutedLayer {
+            operator: operator.to_owned(),
+            precision: precision.to_owned(),
+        };
+        let layers = [
+            layer("Convolution", "u8"),
+            layer("Convolution", "i8"),
+            layer("Convolution", "f32"),
+        ];
+        let text = executed(&layers);
+        let expected = "layers on integers: 2 Convolution; layers in float: 1 Convolution";
+        assert!(text.starts_with(expected), "{text}");
+        let text = executed(&layers[2..]);
+        assert_eq!(
+            text,
+            "no layer runs on integers; layers in float: 1 Convolution"
+        );
+        assert!(executed(&layers[..2]).contains(NO_FLOAT_LAYER));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::error::ExportError;
 use super::layer_check::{LayerCheck, LayerTaps};
 use super::model_file::StoredArithmetic;
 use super::runtime::{Job, Level, Run, Runtime, run_script};
-use super::runtime_kernels::Kernels;
+use super::runtime_kernels::{Kernels, executed};
 use super::second_opinion::{SecondOpinion, second_opinion};
 use crate::data::{NpyArray, write_f32};
 use crate::engine::{
@@ -30,8 +30,8 @@ pub struct LevelResult {
     pub accuracy: Classification,
     /// The same against a simulation that adds up in the runtime's own order, where that is known.
     pub in_order: Option<OrderedComparison>,
-    /// What the runtime computes with, where it tells.
-    pub kernels: Option<Kernels>,
+    /// What the runtime computes with, in sentences, where it tells.
+    pub kernels: Option<String>,
 }
 
 /// The runtime's outputs against those of a simulation in its own order of sums.
@@ -260,7 +260,7 @@ impl RuntimeRun<'_> {
             outputs_channels_last: &self.request.arithmetic.outputs_channels_last,
             runs: self.runs(runtime, taps.as_ref())?,
         };
-        let version = run_script(python, self.folder, &job, self.cancel)?;
+        let answer = run_script(python, self.folder, &job, self.cancel)?;
         let ordered = if follows {
             let (simulation, batches) = (self.request.in_order, self.request.batches);
             Some(simulate(
@@ -278,7 +278,11 @@ impl RuntimeRun<'_> {
             .iter()
             .map(|level| {
                 let ordered = ordered.as_deref().filter(|_| *level == Level::Plain);
-                self.judge(*level, ordered)
+                let mut result = self.judge(*level, ordered)?;
+                if let Some(layers) = answer.layers.get(level.name()) {
+                    result.kernels = Some(executed(layers));
+                }
+                Ok(result)
             })
             .collect();
         let layers = taps.map(|taps| {
@@ -287,9 +291,9 @@ impl RuntimeRun<'_> {
         });
         Ok(RuntimeResult {
             runtime,
-            version,
+            version: answer.version,
             levels: levels?,
-            own_spread: self.own_spread(runtime.first_level())?,
+            own_spread: self.own_spread()?,
             layers: layers.transpose()?.unwrap_or_default(),
         })
     }
@@ -317,7 +321,7 @@ impl RuntimeRun<'_> {
             })
             .collect();
         let moved = self.written(nudged_file(&model), self.request.nudged)?;
-        runs.push(run(NUDGED, &moved, runtime.first_level()));
+        runs.push(run(NUDGED, &moved, Level::Plain));
         if let Some(taps) = taps {
             let tapped = self.written("tapped.onnx", &taps.tapped_model(&model)?)?;
             runs.push(Run {
@@ -356,10 +360,10 @@ impl RuntimeRun<'_> {
     }
 
     /// How far the runtime is from itself after a nudge.
-    fn own_spread(&self, level: Level) -> Result<Comparison, ExportError> {
+    fn own_spread(&self) -> Result<Comparison, ExportError> {
         let mut comparison = Comparison::default();
         for (index, batch) in self.simulated.iter().enumerate() {
-            let before = self.read_outputs(level.name(), (index, batch))?;
+            let before = self.read_outputs(Level::Plain.name(), (index, batch))?;
             let after = self.read_outputs(NUDGED, (index, batch))?;
             comparison.add(&before, &after, batch.len)?;
         }
@@ -388,7 +392,8 @@ impl RuntimeRun<'_> {
             kernels: None,
         };
         if level == Level::Optimized && self.optimized_model().exists() {
-            result.kernels = Some(Kernels::of(self.request.model, &self.optimized_model())?);
+            let kernels = Kernels::of(self.request.model, &self.optimized_model())?;
+            result.kernels = Some(kernels.explained());
         }
         for (index, batch) in self.simulated.iter().enumerate() {
             let outputs = self.read_outputs(level.name(), (index, batch))?;

@@ -13,6 +13,7 @@ mod bench_command;
 mod cancelling;
 mod common;
 mod export;
+mod export_openvino;
 mod export_pytorch;
 mod export_tflite;
 mod export_window;

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::edges::Edges;
+use super::factors::{in_15_bits, in_31_bits, in_256ths, is_taken, shifted_out};
 use super::grid::StoredGrid;
 use super::schema::{Builtin, ElementKind};
 use super::weights::{StoredBias, StoredWeight};
@@ -189,15 +190,6 @@ impl KernelArithmetic {
     }
 }
 
-/// Factors that XNNPACK takes: `2^−8 .. 2^7`.
-fn is_taken(ratio: f64) -> bool {
-    (1.0 / 256.0..=128.0).contains(&ratio)
-}
-
-fn in_256ths(ratio: f64) -> f64 {
-    (ratio * 256.0).round_ties_even()
-}
-
 /// ```text
 /// unit of a channel = s_x · s_w,   factor = s_x · s_w / s_y;   rounded once, with ties up
 /// ```
@@ -214,43 +206,6 @@ fn exact_scaling((from, to): (StoredGrid, StoredGrid), weight: &StoredWeight) ->
         units,
         rounding: ProductRounding::Up,
     }
-}
-
-/// ```text
-/// m · 2^e with m in 0.5..1  →  (round(m · 2^31), e)
-/// ```
-fn mantissa(factor: f64) -> (f64, f64) {
-    let mut power = 1.0;
-    while factor < 0.5 * power && power > f64::EPSILON {
-        power /= 2.0;
-    }
-    while factor >= power {
-        power *= 2.0;
-    }
-    ((factor / power * f64::from(1u32 << 31)).round(), power)
-}
-
-fn in_31_bits(factor: f64) -> f64 {
-    let (mantissa, power) = mantissa(factor);
-    mantissa / f64::from(1u32 << 31) * power
-}
-
-/// At most `(1 − 2^−15) · 2^e`.
-fn in_15_bits(factor: f64) -> f64 {
-    let (mantissa, power) = mantissa(factor);
-    let short = ((mantissa + f64::from(1 << 15)) / f64::from(1 << 16)).floor();
-    short.min(32767.0) / 32768.0 * power
-}
-
-/// Bits behind the point that a built-in kernel shifts out last.
-fn shifted_out(factor: f64) -> u8 {
-    let mut bits = 0;
-    let mut scaled = factor * 2.0;
-    while scaled < 1.0 && bits < 31 {
-        scaled *= 2.0;
-        bits += 1;
-    }
-    bits
 }
 
 /// The grids as the engine simulates them.
@@ -319,20 +274,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_are_those_of_the_exponent() {
-        for (factor, bits) in [
-            (0.75, 0),
-            (0.5, 0),
-            (0.49, 1),
-            (0.25, 1),
-            (0.005, 7),
-            (3.0, 0),
-        ] {
-            assert_eq!(shifted_out(factor), bits, "{factor}");
-        }
-    }
-
-    #[test]
     fn requantizing_has_factors_of_eight_bits() {
         let narrow = |scale| StoredGrid {
             scale,
@@ -349,17 +290,5 @@ mod tests {
         assert_eq!(pass.rounding, ProductRounding::Up);
         let wide = scaling(narrow(0.9).lifted(), narrow(1.0));
         assert!((wide.factors[0] - f64::from(0.9f32)).abs() < 1e-9);
-    }
-
-    #[test]
-    fn products_with_int16_have_factors_of_15_bits() {
-        for (factor, expected) in [
-            (0.75, 24576.0),
-            (0.3, 19661.0 / 2.0),
-            (1.5, 24576.0 * 2.0),
-            (0.999_999_9, 32767.0),
-        ] {
-            assert_eq!(in_15_bits(factor) * 32768.0, expected, "{factor}");
-        }
     }
 }

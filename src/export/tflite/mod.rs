@@ -7,6 +7,7 @@
 mod data_flow;
 mod edges;
 mod elements;
+mod factors;
 mod file;
 mod fusion;
 mod grid;

@@ -10,12 +10,14 @@ use super::{format, theme};
 use crate::export::Runtime;
 use crate::plan::{Fingerprint, FittedPlan, TargetProfile, fit};
 use crate::session::{Action, ExportOrder, Session};
-use outcome::outcome_ui;
+use outcome::{outcome_ui, question_ui};
 
 /// Width of the window in points.
 const WIDTH: f32 = 620.0;
 /// Height of the list of changes in points.
 const CHANGES_HEIGHT: f32 = 130.0;
+/// Height of everything around what scrolls in points: title, margins, buttons and a question.
+const FIXED_HEIGHT: f32 = 190.0;
 
 /// What the window remembers.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct ExportView {
     pub(crate) python: String,
     /// The plan made to fit the target, computed when either changes.
     fitted: Option<(Fingerprint, &'static str, FittedPlan)>,
+    /// Whether the end of an export was on screen in the frame before.
+    showed_end: bool,
 }
 
 impl Default for ExportView {
@@ -42,6 +46,7 @@ impl Default for ExportView {
             folder: String::new(),
             python: String::new(),
             fitted: None,
+            showed_end: false,
         }
     }
 }
@@ -126,7 +131,7 @@ pub(crate) fn export_ui(
         .show(ctx, |ui| {
             ui.set_width(WIDTH.min(screen.width() - 60.0));
             // Without a least height the area keeps to that of the frame before, and cuts off what is new.
-            let height = screen.height() - 110.0;
+            let height = screen.height() - FIXED_HEIGHT;
             ScrollArea::vertical()
                 .max_height(height)
                 .min_scrolled_height(height)
@@ -135,10 +140,16 @@ pub(crate) fn export_ui(
                     changes_ui(ui, session, view);
                     ui.separator();
                     wanted = places_ui(ui, session, view, actions);
-                    ui.separator();
-                    buttons_ui(ui, session, view, actions);
-                    outcome_ui(ui, session, actions);
+                    let outcome = ui.scope(|ui| outcome_ui(ui, session)).response;
+                    let has_ended = session.export_end().is_some();
+                    if has_ended && !view.showed_end {
+                        outcome.scroll_to_me(Some(egui::Align::Min));
+                    }
+                    view.showed_end = has_ended;
                 });
+            ui.separator();
+            buttons_ui(ui, session, view, actions);
+            question_ui(ui, session, actions);
         });
     view.open = open;
     wanted

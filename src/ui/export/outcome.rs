@@ -1,4 +1,5 @@
-//! How an export ended: a question, a failure, or files and what the runtime made of them.
+//! How an export ended: a failure, or files and what the runtime made of them; a question where files
+//! are in the way.
 
 use egui::{Grid, Label, RichText};
 
@@ -7,27 +8,29 @@ use crate::export::{Level, RuntimeOutcome, RuntimeResult, SecondOpinion, Verific
 use crate::session::{Action, ExportEnd, ExportOrder, ExportReport, Session};
 use crate::ui::{format, theme};
 
-/// How the last export ended, if one did.
-pub(super) fn outcome_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
-    let Some(end) = session.export_end() else {
-        return;
-    };
-    ui.separator();
-    match end {
-        ExportEnd::Exists(order, path) => {
-            let text = format!("{} is there already", path.display());
-            ui.add(Label::new(RichText::new(text).color(theme::palette(ui).warn)).wrap());
-            question_ui(ui, order, actions);
-        }
-        ExportEnd::Failed(why) => {
+/// How the last export ended, if it came to an end.
+pub(super) fn outcome_ui(ui: &mut egui::Ui, session: &Session) {
+    match session.export_end() {
+        Some(ExportEnd::Failed(why)) => {
+            ui.separator();
             ui.strong("Nothing was exported");
             ui.add(Label::new(RichText::new(why).color(theme::palette(ui).bad)).wrap());
         }
-        ExportEnd::Written(report) => report_ui(ui, session, report),
+        Some(ExportEnd::Written(report)) => {
+            ui.separator();
+            report_ui(ui, session, report);
+        }
+        Some(ExportEnd::Exists(..)) | None => {}
     }
 }
 
-fn question_ui(ui: &mut egui::Ui, order: &ExportOrder, actions: &mut Vec<Action>) {
+/// Whether files of an earlier export are to be replaced, where some are in the way.
+pub(super) fn question_ui(ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    let Some(ExportEnd::Exists(order, path)) = session.export_end() else {
+        return;
+    };
+    let text = format!("{} is there already", path.display());
+    ui.add(Label::new(RichText::new(text).color(theme::palette(ui).warn)).wrap());
     ui.horizontal(|ui| {
         if ui
             .button("Replace the files")
@@ -36,7 +39,7 @@ fn question_ui(ui: &mut egui::Ui, order: &ExportOrder, actions: &mut Vec<Action>
         {
             actions.push(Action::Export(ExportOrder {
                 replace: true,
-                ..order.clone()
+                ..ExportOrder::clone(order)
             }));
         }
         if ui
@@ -161,6 +164,12 @@ fn runtime_ui(ui: &mut egui::Ui, verification: &Verification, found: &RuntimeRes
         });
     let text = "Agreement and SQNR are those of the runtime against the simulation on the same samples. The last row runs the runtime against itself with every weight scale moved to the next number: no simulation can be nearer than that";
     ui.add(Label::new(RichText::new(text).small().color(weak)).wrap());
+    for level in &found.levels {
+        if let Some(kernels) = &level.kernels {
+            let text = format!("{}: {kernels}", level_text(level.level));
+            ui.add(Label::new(RichText::new(text).small().color(weak)).wrap());
+        }
+    }
 }
 
 fn row_ui(ui: &mut egui::Ui, name: &str, cells: [String; 3]) {

@@ -226,7 +226,7 @@ impl Call<'_> {
                 &Steps(grid),
                 Arithmetic::Steps {
                     scale: grid.scale(),
-                    is_exact: weights.integer.is_some() && Codes::of(&grid).is_some(),
+                    is_exact: weights.has_short_steps && Codes::of(&grid).is_some(),
                 },
                 windows,
                 batch,

@@ -32,13 +32,8 @@ pub(super) struct IntegerWeights {
 }
 
 impl IntegerWeights {
-    /// Packs steps `[out, in, kernel]`; `None` if one does not fit 8 bits or the processor has no
-    /// dot products.
-    pub(super) fn pack(steps: &[f32], [out, inputs, kernel]: [usize; 3]) -> Option<Self> {
-        let fits = |step: &f32| *step == step.trunc() && (-128.0..=127.0).contains(step);
-        if !has_integer_dot_products() || !steps.iter().all(fits) {
-            return None;
-        }
+    /// Packs steps `[out, in, kernel]` of 8 bits.
+    pub(super) fn pack(steps: &[f32], [out, inputs, kernel]: [usize; 3]) -> Self {
         let quads_per_block = kernel
             * (0..inputs)
                 .step_by(BLOCK)
@@ -70,11 +65,11 @@ impl IntegerWeights {
             }
             sums.push(block_sums);
         }
-        Some(Self {
+        Self {
             quads,
             quads_per_block,
             sums,
-        })
+        }
     }
 
     /// One output block of one strip.

@@ -212,6 +212,50 @@ fn steps_give_the_numbers_of_fake_quantization_and_integers_their_bits() -> Resu
 }
 
 #[test]
+fn sums_of_eight_bit_steps_are_exact_with_and_without_dot_products() -> Result<()> {
+    let mut random = Random::new(29);
+    let quantizer = ActivationQuantizer::from_range(
+        &QuantSpec::activation("8".parse().unwrap()),
+        Range::new(0.0, 255.0).unwrap(),
+    )
+    .unwrap();
+    for case in network_cases() {
+        let whole = |random: &mut Random, len: usize, least: f32, count: usize| -> Vec<f32> {
+            (0..len)
+                .map(|_| least + random.between(0, count) as f32)
+                .collect()
+        };
+        let codes = whole(&mut random, case.input.iter().product(), 0.0, 255);
+        let steps = whole(&mut random, case.weight.iter().product(), -7.0, 14);
+        let none = vec![0.0; case.weight[0]];
+        let ones = vec![1.0; case.weight[0]];
+        let expected: Vec<f32> = reference(&case, &codes, &steps, &none)
+            .into_iter()
+            .map(|(sum, _)| sum as f32)
+            .collect();
+        let weights = pack(&case, &steps, Some(&ones), &none);
+        let x = Tensor::from_vec(codes, &case.input, &candle_core::Device::Cpu)?;
+        for integer in [false, true] {
+            let input = ConvInput {
+                channels: case.input[1],
+                quantizer,
+                integer,
+            };
+            let y = conv2d_blocked(
+                &block_channels(&x)?,
+                &input,
+                &weights,
+                &case.geometry,
+                ConvOutput::default(),
+            )?;
+            let found = values(&unblock_channels(&y, case.weight[0])?)?;
+            assert_eq!(found, expected, "{:?} {:?}", case.input, case.weight);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn wrong_shapes_are_refused() {
     let case = Case::new(
         [1, 16, 4, 4],

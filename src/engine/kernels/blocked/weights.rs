@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use candle_core::{Result, bail};
 
 use super::super::conv::check_weight;
-use super::integer::IntegerWeights;
+use super::integer::{IntegerWeights, has_integer_dot_products};
 use super::winograd::WinogradWeights;
 use super::{BLOCK, Pixel};
 
@@ -24,6 +24,9 @@ pub struct BlockedConvWeights {
     /// Factor of each output channel; `None` where the weights are values.
     pub(super) scale: Option<Vec<Pixel>>,
     pub(super) bias: Vec<Pixel>,
+    /// Whether the weights are steps of at most 8 bits, so that sums with codes are kept exact.
+    pub(super) has_short_steps: bool,
+    /// The same for the processor's dot products, where it has some.
     pub(super) integer: Option<IntegerWeights>,
     winograd: OnceLock<WinogradWeights>,
 }
@@ -70,15 +73,16 @@ impl BlockedConvWeights {
             Kind::Dense => dense_rows(weight, [out, inputs, kernel]),
             Kind::Depthwise => depthwise_rows(weight, [out, kernel]),
         };
-        let integer = scale
-            .filter(|_| kind == Kind::Dense)
-            .and_then(|_| IntegerWeights::pack(weight, [out, inputs, kernel]));
+        let has_short_steps = scale.is_some() && weight.iter().all(|step| is_short(*step));
+        let integer = (has_short_steps && kind == Kind::Dense && has_integer_dot_products())
+            .then(|| IntegerWeights::pack(weight, [out, inputs, kernel]));
         Ok(Self {
             shape,
             kind,
             rows,
             scale: scale.map(lanes),
             bias: lanes(&bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec)),
+            has_short_steps,
             integer,
             winograd: OnceLock::new(),
         })
@@ -114,6 +118,11 @@ impl BlockedConvWeights {
     pub(super) fn kernel_len(&self) -> usize {
         self.shape[2] * self.shape[3]
     }
+}
+
+/// Whether a step is an integer of 8 bits.
+fn is_short(step: f32) -> bool {
+    step == step.trunc() && (-128.0..=127.0).contains(&step)
 }
 
 /// One number a channel, in blocks.

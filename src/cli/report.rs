@@ -59,7 +59,7 @@ fn report(arguments: &ReportArguments) -> Result<Exit, SessionError> {
             }),
         target,
         file_bytes: measured.as_ref().and_then(|measured| measured.file_bytes),
-        command: command_line(),
+        command: Some(command_line()),
     };
     write_report(&arguments.out, &request)?;
     if arguments.output.json {

@@ -6,7 +6,7 @@ use std::path::Path;
 use prost::Message as _;
 
 use super::error::ExportError;
-use super::onnx_nodes::node;
+use super::onnx_nodes::{Attributes as _, node};
 use super::tensors::floats;
 use crate::model::dequantized_file;
 use crate::model::onnx_proto::{GraphProto, NodeProto, data_type};
@@ -23,7 +23,8 @@ pub(super) struct SpelledOut {
     pub changes: BTreeSet<&'static str>,
 }
 
-/// Writes quantizers of 4 and 16 bits, and of blocks, as the operators that define them.
+/// Writes quantizers of 4 and 16 bits, and of blocks, as the operators that define them, and attributes
+/// that have a default but that some runtimes want written.
 ///
 /// ```text
 /// QuantizeLinear:    q = clip(round(x / s) + z, q_min, q_max)
@@ -75,7 +76,14 @@ pub(super) fn spelled_out(path: &Path) -> Result<SpelledOut, ExportError> {
             spell(&one, &output, (&name, *number), graph, &mut nodes);
             changes.insert("quantizers of 4 and 16 bits as division, rounding and clipping");
         } else {
-            nodes.push(one);
+            let axes = kernel_axes(&one);
+            let is_short = axes > 0 && one.attribute.iter().all(|own| own.name != "dilations");
+            nodes.push(if is_short {
+                changes.insert("dilations of 1, which the file leaves out");
+                one.ints("dilations", &vec![1; axes])
+            } else {
+                one
+            });
         }
     }
     graph.node = nodes;
@@ -85,6 +93,15 @@ pub(super) fn spelled_out(path: &Path) -> Result<SpelledOut, ExportError> {
         bytes: file.model.encode_to_vec(),
         changes,
     })
+}
+
+/// Axes of the kernel of a convolution whose file says so; 0 for other operators.
+fn kernel_axes(node: &NodeProto) -> usize {
+    if !matches!(node.op_type.as_str(), "Conv" | "ConvTranspose") {
+        return 0;
+    }
+    let kernel = node.attribute.iter().find(|own| own.name == "kernel_shape");
+    kernel.map_or(0, |kernel| kernel.ints.len())
 }
 
 /// One quantizer as the operators that define it.

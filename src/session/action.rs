@@ -49,13 +49,15 @@ pub enum Typed {
     Project(PathBuf),
     /// The plan.
     Plan(PathBuf),
+    /// A report.
+    Report(PathBuf),
 }
 
 impl Typed {
     /// The path.
     pub fn path(&self) -> &PathBuf {
         match self {
-            Self::Project(path) | Self::Plan(path) => path,
+            Self::Project(path) | Self::Plan(path) | Self::Report(path) => path,
         }
     }
 }
@@ -86,6 +88,8 @@ pub enum Action {
     WriteTyped(Typed),
     /// Leave the file that is told by [`super::Session::occupied`] as it is.
     LeaveOccupied,
+    /// Write the plan and what was measured of it as one page; a file that is there is replaced.
+    SaveReport(PathBuf),
     /// Export the plan for a runtime.
     Export(ExportOrder),
     /// Stop the export; files that are written stay.

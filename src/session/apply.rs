@@ -33,6 +33,7 @@ impl Session {
             Action::OpenProject(path) => self.open_project(path),
             Action::SaveProject(path) => self.save_project(path, true),
             Action::WriteTyped(typed) => self.write_typed(typed),
+            Action::SaveReport(path) => self.save_report(path, true),
             Action::LeaveOccupied => self.occupied = None,
             Action::Export(order) => self.start_export(order),
             Action::StopExport => self.stop_export(),
@@ -159,6 +160,7 @@ impl Session {
             }
             Typed::Project(path) => self.save_project(path, false),
             Typed::Plan(path) => self.export_plan(path, false),
+            Typed::Report(path) => self.save_report(path, false),
         }
     }
 

@@ -27,6 +27,7 @@ mod project_file;
 mod recent;
 mod recent_picture;
 mod report;
+mod report_desk;
 mod scoring;
 mod search_desk;
 mod search_files;

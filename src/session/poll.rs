@@ -235,6 +235,11 @@ impl Session {
                 "Export plan",
                 format!("Written to {}", path.display()),
             ),
+            Ok(FileDone::ReportWritten(path)) => self.tell(
+                Severity::Info,
+                "Save report",
+                format!("Written to {}", path.display()),
+            ),
             Ok(FileDone::ProjectWritten(path, fingerprint)) => {
                 self.tell(
                     Severity::Info,

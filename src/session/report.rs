@@ -24,8 +24,8 @@ pub struct ReportRequest<'a> {
     pub target: Option<(&'a TargetProfile, &'a FittedPlan)>,
     /// Bytes of the file that the target reads, where that is known.
     pub file_bytes: Option<u64>,
-    /// The command that writes the report again.
-    pub command: String,
+    /// The command that writes the report again, where one did.
+    pub command: Option<String>,
 }
 
 /// A plan made ready and run on data.

@@ -176,6 +176,8 @@ pub(super) enum FileDone {
     Occupied(Typed),
     /// The plan was exported.
     PlanWritten(PathBuf),
+    /// A report was written.
+    ReportWritten(PathBuf),
     /// The project was saved with this plan.
     ProjectWritten(PathBuf, Fingerprint),
 }

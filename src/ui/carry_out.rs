@@ -28,6 +28,7 @@ impl App {
             Command::ImportPlan => self.ask(DialogKind::ImportPlan),
             Command::ExportPlan => self.ask(DialogKind::ExportPlan),
             Command::Export => self.export.open(&self.session),
+            Command::SaveReport => self.ask(DialogKind::Report),
             Command::OpenSample(index) => self.perform(Action::OpenSample(index)),
             Command::Undo => self.session.apply(Action::Undo),
             Command::Redo => self.session.apply(Action::Redo),

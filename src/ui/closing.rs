@@ -224,6 +224,7 @@ fn replace_ui(ctx: &egui::Context, typed: &Typed) -> Option<Action> {
                 answer = Some(match typed {
                     Typed::Project(path) => Action::SaveProject(path.clone()),
                     Typed::Plan(path) => Action::ExportPlan(path.clone()),
+                    Typed::Report(path) => Action::SaveReport(path.clone()),
                 });
             }
         });

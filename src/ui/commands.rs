@@ -34,6 +34,8 @@ pub enum Command {
     ExportPlan,
     /// Write the quantized model for a runtime.
     Export,
+    /// Write a report.
+    SaveReport,
     /// Take back the last change.
     Undo,
     /// Do it again.
@@ -155,7 +157,7 @@ const PANEL_KEYS: [KeyboardShortcut; 9] = [
 
 impl Command {
     /// Commands that stand for themselves, in the order of the menus.
-    const SINGLE: [Self; 31] = [
+    const SINGLE: [Self; 32] = [
         Self::OpenModel,
         Self::OpenData,
         Self::OpenCalibration,
@@ -165,6 +167,7 @@ impl Command {
         Self::ImportPlan,
         Self::ExportPlan,
         Self::Export,
+        Self::SaveReport,
         Self::Quit,
         Self::Run,
         Self::Cancel,
@@ -224,6 +227,7 @@ impl Command {
             Self::ImportPlan => "Import plan…",
             Self::ExportPlan => "Export plan…",
             Self::Export => "Export…",
+            Self::SaveReport => "Save report…",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
             Self::Run => "Run",
@@ -280,6 +284,7 @@ impl Command {
             Self::ImportPlan => "Replace the plan by one from a file",
             Self::ExportPlan => "Write the plan to a file that the command line reads too",
             Self::Export => "Write the quantized model for a runtime, and check it there",
+            Self::SaveReport => "Write the plan and what was measured of it as one page to read, send or print",
             Self::Undo => "Take back the last change of the plan",
             Self::Redo => "Do the change again that was taken back",
             Self::Run => "Measure the current plan again",
@@ -339,6 +344,7 @@ impl Command {
             | Self::ImportPlan
             | Self::ExportPlan
             | Self::Export
+            | Self::SaveReport
             | Self::Quit => Group::File,
             Self::Undo
             | Self::Redo
@@ -380,6 +386,7 @@ impl Command {
             Self::ImportPlan => const { &[keys(CTRL, Key::I)] },
             Self::ExportPlan => const { &[keys(CTRL, Key::E)] },
             Self::Export => const { &[keys(CTRL_SHIFT, Key::E)] },
+            Self::SaveReport => const { &[keys(CTRL_SHIFT, Key::R)] },
             Self::Undo => const { &[keys(CTRL, Key::Z)] },
             Self::Redo => const { &[keys(CTRL_SHIFT, Key::Z), keys(CTRL, Key::Y)] },
             Self::Run => const { &[keys(PLAIN, Key::F5)] },
@@ -429,6 +436,7 @@ impl Command {
             | Self::ImportPlan
             | Self::ExportPlan
             | Self::Export
+            | Self::SaveReport
             | Self::SelectAll
             | Self::NextLayer
             | Self::PreviousLayer

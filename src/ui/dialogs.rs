@@ -27,6 +27,8 @@ pub(crate) enum DialogKind {
     ImportPlan,
     /// Where to write the plan.
     ExportPlan,
+    /// Where to write a report.
+    Report,
     /// Where an export goes to.
     ExportFolder,
     /// A Python interpreter that has a runtime.
@@ -45,6 +47,7 @@ impl DialogKind {
             Self::SaveProject => "Save project",
             Self::ImportPlan => "Import plan",
             Self::ExportPlan => "Export plan",
+            Self::Report => "Save report",
             Self::ExportFolder => "Choose the folder of the export",
             Self::Python => "Choose a Python interpreter",
             Self::SavePlot(_) => "Save plot",
@@ -71,6 +74,10 @@ impl DialogKind {
                 .add_filter("Plans", &["json"])
                 .set_file_name("plan.json")
                 .save_file(),
+            Self::Report => dialog
+                .add_filter("Web pages", &["html"])
+                .set_file_name("report.html")
+                .save_file(),
             Self::SavePlot(request) => dialog
                 .add_filter(request.format.name(), &[request.format.extension()])
                 .set_file_name(request.file_name())
@@ -94,6 +101,7 @@ impl DialogKind {
             Self::SaveProject => Action::SaveProject(with_extension(path, "qscope")),
             Self::ImportPlan => Action::ImportPlan(path),
             Self::ExportPlan => Action::ExportPlan(with_extension(path, "json")),
+            Self::Report => Action::SaveReport(with_extension(path, "html")),
             Self::SavePlot(request) => request.action(path),
         })
     }

@@ -191,6 +191,29 @@ fn a_typed_path_never_replaces_a_file_without_a_question() {
 }
 
 #[test]
+fn a_report_of_the_plan_is_written_from_the_window() {
+    let mut window = opened();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    click(&mut window, "Open");
+    type_into(&mut window, "Report", &path.display().to_string());
+    click(&mut window, "Save report by path");
+    wait_until(&mut window, "the report", |_| path.exists());
+    let page = std::fs::read_to_string(&path).unwrap();
+    let top1 = session(&window).result().unwrap().evaluation.plan.top1();
+    let shown = format!("{:.2}", 100.0 * top1.unwrap());
+    assert!(page.contains("signs-resnet") && page.contains(&shown));
+    assert!(!page.contains("This command writes the report again"));
+    wait_until(&mut window, "the end", |session| !session.is_busy());
+    click(&mut window, "Save report by path");
+    wait_until(&mut window, "the question", |session| {
+        session.occupied().is_some()
+    });
+    click(&mut window, "Keep the file");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), page);
+}
+
+#[test]
 fn another_model_opens_only_when_the_work_is_saved_or_given_up() {
     let mut window = opened();
     let preset = Preset::by_name("W4A8").unwrap();

@@ -37,8 +37,8 @@ pub struct ReportSubject<'a> {
     pub data: Option<DataFacts>,
     /// The runtime that is simulated.
     pub target: Option<TargetFacts<'a>>,
-    /// The command that writes this report again.
-    pub command: String,
+    /// The command that writes this report again, where one did.
+    pub command: Option<String>,
 }
 
 /// Data of a report, in words.

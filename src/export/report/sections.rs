@@ -364,8 +364,10 @@ pub(super) fn provenance(page: &mut Page, subject: &ReportSubject<'_>) {
         format!("Quantscope {}", env!("CARGO_PKG_VERSION")),
     ));
     page.facts(&facts);
-    page.paragraph("This command writes the report again:");
-    page.code(&subject.command);
+    if let Some(command) = &subject.command {
+        page.paragraph("This command writes the report again:");
+        page.code(command);
+    }
 }
 
 /// The calibrators of quantized inputs, each once.

@@ -25,6 +25,7 @@ pub(crate) struct StartView {
     preprocess: String,
     project: String,
     plan: String,
+    report: String,
     /// Why the last Open did nothing.
     problem: Option<String>,
 }
@@ -40,6 +41,7 @@ impl StartView {
             preprocess: String::new(),
             project: String::new(),
             plan: String::new(),
+            report: String::new(),
             problem: None,
         }
     }
@@ -263,57 +265,79 @@ fn paths_ui(ui: &mut egui::Ui, session: &Session, view: &mut StartView, actions:
             Err(problem) => view.problem = Some(problem),
         }
     }
-    row_ui(
-        ui,
-        "Project",
-        &mut view.project,
-        "work.qscope",
-        |ui, text| {
-            file_buttons_ui(ui, "project", text, true, has_model, actions);
-        },
-    );
-    row_ui(ui, "Plan", &mut view.plan, "plan.json", |ui, text| {
-        file_buttons_ui(ui, "plan", text, false, has_model, actions);
-    });
+    for (kind, text, hint) in [
+        (FileKind::Project, &mut view.project, "work.qscope"),
+        (FileKind::Plan, &mut view.plan, "plan.json"),
+        (FileKind::Report, &mut view.report, "report.html"),
+    ] {
+        row_ui(ui, kind.title(), text, hint, |ui, text| {
+            file_buttons_ui(ui, kind, text, has_model, actions);
+        });
+    }
     if let Some(problem) = &view.problem {
         ui.label(RichText::new(problem.as_str()).color(theme::palette(ui).bad));
     }
 }
 
-/// Reading and writing a project or a plan at the path that was typed.
+/// What is read or written at a path that was typed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    Project,
+    Plan,
+    Report,
+}
+
+impl FileKind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Project => "Project",
+            Self::Plan => "Plan",
+            Self::Report => "Report",
+        }
+    }
+
+    /// Verbs of the buttons, each with what it does.
+    fn verbs(self) -> &'static [(&'static str, fn(PathBuf) -> Action)] {
+        match self {
+            Self::Project => &[("Open", Action::OpenProject), ("Save", |path| {
+                Action::WriteTyped(Typed::Project(path))
+            })],
+            Self::Plan => &[("Import", Action::ImportPlan), ("Export", |path| {
+                Action::WriteTyped(Typed::Plan(path))
+            })],
+            Self::Report => &[("Save", |path| Action::WriteTyped(Typed::Report(path)))],
+        }
+    }
+
+    /// Whether there must be a model; a project brings its own.
+    fn needs_model(self, verb: &str) -> bool {
+        !(self == Self::Project && verb == "Open")
+    }
+}
+
+/// Reading and writing a file at the path that was typed.
 fn file_buttons_ui(
     ui: &mut egui::Ui,
-    what: &str,
+    kind: FileKind,
     typed: &str,
-    is_project: bool,
     has_model: bool,
     actions: &mut Vec<Action>,
 ) {
     let path = typed_path(typed);
     ui.horizontal(|ui| {
-        let (read, write) = if is_project {
-            ("Open", "Save")
-        } else {
-            ("Import", "Export")
-        };
-        let why = match (&path, has_model) {
-            (None, _) => Some("Type a path first"),
-            (_, false) => Some("Open a model first"),
-            _ => None,
-        };
-        let can_read = path.is_some() && (is_project || has_model);
-        for (verb, enabled) in [(read, can_read), (write, why.is_none())] {
+        for (verb, action) in kind.verbs() {
+            let why = match &path {
+                None => Some("Type a path first"),
+                Some(_) if !has_model && kind.needs_model(verb) => Some("Open a model first"),
+                Some(_) => None,
+            };
+            let name = format!("{verb} {} by path", kind.title().to_lowercase());
             let response = ui
-                .add_enabled(enabled, Button::new(verb))
+                .add_enabled(why.is_none(), Button::new(*verb))
                 .on_disabled_hover_text(why.unwrap_or_default())
-                .accessible_name(format!("{verb} {what} by path"));
+                .accessible_name(name);
             if let (true, Some(path)) = (response.clicked(), path.clone()) {
-                actions.push(match (is_project, verb == read) {
-                    (true, true) => Action::OpenProject(path),
-                    (true, false) => Action::WriteTyped(Typed::Project(path)),
-                    (false, true) => Action::ImportPlan(path),
-                    (false, false) => Action::WriteTyped(Typed::Plan(path)),
-                });
+                actions.push(action(path));
             }
         }
     });

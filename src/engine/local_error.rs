@@ -178,7 +178,7 @@ struct Study<'a> {
 enum Seen {
     /// The matrix of the input.
     Gram(PatchGram),
-    /// The input, where it is smaller than its matrix; one matrix is made of all pieces together.
+    /// The input, where one matrix is made of all pieces together.
     Image(Tensor),
     /// The errors at each width.
     Errors(Vec<ErrorSum>),
@@ -191,9 +191,8 @@ impl Study<'_> {
         let mut seen: Vec<Option<Seen>> = self.ways.iter().map(|_| None).collect();
         let mut see = |id: LayerId, input: &Value| {
             if let Some(Way::Changes(changes)) = self.ways.get(id.index()) {
-                let reading = changes.reading();
-                let image = reading.image(input)?;
-                seen[id.index()] = Some(if reading.is_smaller(&image) {
+                let image = changes.reading().image(input)?;
+                seen[id.index()] = Some(if changes.keeps(&image)? {
                     Seen::Image(image)
                 } else {
                     Seen::Gram(changes.gram(&[image])?)

@@ -1,5 +1,6 @@
 //! What quantizing a weight does to the output of its layer, at all widths from one look at the input.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::Tensor;
@@ -161,12 +162,15 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether an image takes no more memory than the matrix.
-    pub(super) fn is_smaller(&self, image: &Tensor) -> bool {
+    fn is_smaller(&self, image: &Tensor) -> bool {
         self.patch
             .gram_len()
             .is_some_and(|len| image.elem_count() <= len)
     }
 }
+
+/// Numbers of an image of a sample that is kept because the matrix of many takes less time.
+const KEPT_NUMBERS: usize = 32 << 10;
 
 impl<'a> WeightChanges<'a> {
     /// Quantizes the weight of a layer at each width; `spec` gives what else is chosen for it.
@@ -237,18 +241,37 @@ impl<'a> WeightChanges<'a> {
             None => Some(Tensor::cat(images, 3)?),
         };
         let images = rows.as_ref().map_or(images, std::slice::from_ref);
-        let size = match images.first().map(Tensor::dims) {
+        self.windows_over(images.first())?.gram(images)
+    }
+
+    /// The windows over images of the size of this one.
+    fn windows_over(&self, image: Option<&Tensor>) -> candle_core::Result<Cow<'_, PatchWindows>> {
+        let size = match image.map(Tensor::dims) {
             Some(&[_, _, height, width, ..]) => [height, width],
             other => candle_core::bail!("expected an image, got {other:?}"),
         };
         if let Some(windows) = self.windows.get()
             && windows.image() == size
         {
-            return windows.gram(images);
+            return Ok(Cow::Borrowed(windows));
         }
         let windows = self.reading.windows(size)?;
         self.windows.get_or_init(|| windows.clone());
-        windows.gram(images)
+        Ok(Cow::Owned(windows))
+    }
+
+    /// Whether an image is kept until those of a batch are together: where it is smaller than its matrix,
+    /// and where the matrix of many takes less time.
+    ///
+    /// # Errors
+    /// An image that is smaller than the kernel.
+    pub(super) fn keeps(&self, image: &Tensor) -> candle_core::Result<bool> {
+        if self.reading.is_smaller(image) {
+            return Ok(true);
+        }
+        let samples = image.dims().first().copied().unwrap_or(1).max(1);
+        let is_small = image.elem_count() / samples <= KEPT_NUMBERS;
+        Ok(is_small && self.windows_over(Some(image))?.gain_together())
     }
 
     /// The errors of the output at each width, from the matrix of the input.

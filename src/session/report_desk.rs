@@ -39,8 +39,9 @@ impl Session {
         let memory = self.tuning_memory(&model);
         let evaluation = self.result().filter(|result| result.finished);
         let sweep = self.sensitivity().filter(|sweep| {
-            let is_shown = (sweep.protocol, sweep.subject) == (Protocol::OnlyOne, Subject::Weights);
-            is_shown && sweep.samples == sweep.total
+            let request = &sweep.request;
+            (request.protocol, request.subject) == (Protocol::OnlyOne, Subject::Weights)
+                && sweep.samples == sweep.total
         });
         Some(Work {
             evaluation: evaluation.map(|result| result.evaluation.clone()),

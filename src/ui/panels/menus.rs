@@ -109,7 +109,12 @@ fn file_menu_ui(
         ],
     );
     ui.separator();
-    items_ui(ui, session, commands, &[Command::Export, Command::SaveReport]);
+    items_ui(
+        ui,
+        session,
+        commands,
+        &[Command::Export, Command::SaveReport],
+    );
     ui.separator();
     items_ui(ui, session, commands, &[Command::Quit]);
 }

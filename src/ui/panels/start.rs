@@ -299,12 +299,14 @@ impl FileKind {
     /// Verbs of the buttons, each with what it does.
     fn verbs(self) -> &'static [(&'static str, fn(PathBuf) -> Action)] {
         match self {
-            Self::Project => &[("Open", Action::OpenProject), ("Save", |path| {
-                Action::WriteTyped(Typed::Project(path))
-            })],
-            Self::Plan => &[("Import", Action::ImportPlan), ("Export", |path| {
-                Action::WriteTyped(Typed::Plan(path))
-            })],
+            Self::Project => &[
+                ("Open", Action::OpenProject),
+                ("Save", |path| Action::WriteTyped(Typed::Project(path))),
+            ],
+            Self::Plan => &[
+                ("Import", Action::ImportPlan),
+                ("Export", |path| Action::WriteTyped(Typed::Plan(path))),
+            ],
             Self::Report => &[("Save", |path| Action::WriteTyped(Typed::Report(path)))],
         }
     }

@@ -8,7 +8,10 @@
 //! The matrix `G` of the input serves all changes and all output channels, and with the sums of the
 //! windows it gives the squares of the output itself. It is far cheaper than its
 //! size says: an element is a sum over pixels of products at the distance of two kernel elements, so
-//! that pairs of the same distance share their sums but for some rows and columns at the edges.
+//! that pairs of the same distance share their sums but for some rows and columns at the edges. Of many
+//! images, the sums at all distances are found together in their spectra.
+
+use std::sync::Arc;
 
 use candle_core::{Result, Storage, Tensor, bail};
 
@@ -19,8 +22,12 @@ use super::super::planes::Windows;
 use super::super::{checked_len, contiguous_f32};
 use super::products::{ChannelSums, Product, TileSums, dot};
 use super::regions::{Region, regions};
+use super::spectral::Spectral;
+use super::spectral_sums::SpectralSums;
 use super::{BLOCK, Pixel};
 
+/// Images that are many.
+const MANY: usize = 64;
 /// Channels up to which the columns of a kernel are laid into the lanes of one pixel.
 const FEW_CHANNELS: usize = 8;
 
@@ -51,6 +58,8 @@ pub struct PatchWindows {
     patch: Patch,
     windows: Windows,
     regions: Vec<Region>,
+    /// The way of many images, if there is one.
+    spectral: Option<Arc<Spectral>>,
 }
 
 /// A patch as it is stored: with few channels, the columns of the kernel are channels too.
@@ -144,9 +153,14 @@ impl Patch {
             summed.pads = [windows.pads[0], 0, windows.pads[2], 0];
             summed.input[1] = windows.output[1];
         }
+        let is_apart = self.is_depthwise || self.folds();
         Ok(PatchWindows {
             patch: *self,
             regions: regions(&summed),
+            spectral: (!is_apart)
+                .then(|| Spectral::of(&windows))
+                .flatten()
+                .map(Arc::new),
             windows,
         })
     }
@@ -221,10 +235,17 @@ impl PatchWindows {
         self.windows.input
     }
 
+    /// Whether the matrix of many images takes less time than those of a few at a time.
+    pub fn gain_together(&self) -> bool {
+        let spectral = self.spectral.as_ref();
+        spectral.is_some_and(|way| way.gains(MANY, self.patch.channels))
+    }
+
     /// The matrix of all windows of blocked images `[batch, ⌈channels / 16⌉, height, width, 16]`, or of
     /// planes where [`Patch::reads_planes`] says so.
     ///
-    /// The sums are the same for any number of threads.
+    /// The sums are the same for any number of threads. Those of many images at once take far less time
+    /// than those of each image alone.
     ///
     /// # Errors
     /// A tensor that is no such image.
@@ -274,7 +295,11 @@ impl PatchWindows {
                 .iter()
                 .map(|sample| sample.as_chunks::<BLOCK>().0)
                 .collect();
-            gram.sum_regions(&samples, height * width, &self.regions);
+            let gaining = self.spectral.as_deref();
+            match gaining.filter(|way| way.gains(samples.len(), patch.channels)) {
+                Some(spectral) => gram.sum_spectra(&samples, height * width, spectral),
+                None => gram.sum_regions(&samples, height * width, &self.regions),
+            }
         }
         Ok(gram)
     }
@@ -378,11 +403,16 @@ impl PatchGram {
 
     /// Adds the sums of other windows of the same patch.
     pub fn add(&mut self, other: &Self) {
+        self.add_scaled(other, 1.0);
+        self.windows += other.windows;
+    }
+
+    /// Adds a multiple of other sums.
+    fn add_scaled(&mut self, other: &Self, factor: f32) {
         let own = self.sums.as_flattened_mut().iter_mut();
         for (sum, more) in own.zip(other.sums.as_flattened()) {
-            *sum += more;
+            *sum += factor * more;
         }
-        self.windows += other.windows;
     }
 
     /// Windows that were summed.
@@ -480,6 +510,36 @@ impl PatchGram {
                 sums,
             };
             sums.run();
+        });
+    }
+
+    /// The sums by way of spectra, of a part of the images at a time on each thread.
+    fn sum_spectra(&mut self, samples: &[&[Pixel]], plane_len: usize, spectral: &Spectral) {
+        let layout = self.patch;
+        if !spectral.subtracted.is_empty() {
+            let mut missed = Self {
+                sums: vec![[0.0; BLOCK]; self.sums.len()],
+                ..*self
+            };
+            missed.sum_regions(samples, plane_len, &spectral.subtracted);
+            self.add_scaled(&missed, -1.0);
+        }
+        self.sum_regions(samples, plane_len, &spectral.added);
+        let images: Vec<&[&[Pixel]]> = samples.chunks(Spectral::part(samples.len())).collect();
+        let mut parts: Vec<SpectralSums<'_>> = images
+            .iter()
+            .map(|_| SpectralSums::new(spectral, layout.channels))
+            .collect();
+        for_each(parts.iter_mut().zip(images).collect(), |(part, images)| {
+            part.sum(images);
+        });
+        for_each(self.unit_slices(), |(unit, sums)| {
+            let elements = if unit[0] == unit[1] { layout.taps } else { 0 };
+            let (products, elements) = sums.split_at_mut(sums.len() - elements);
+            if unit[0] == unit[1] {
+                spectral.add_elements(&parts, unit[0], elements);
+            }
+            spectral.add_products(&parts, unit, layout.pairs() - layout.taps, products);
         });
     }
 

@@ -60,6 +60,55 @@ fn check(case: &Case, random: &mut Random) -> Result<f64> {
     Ok(actual)
 }
 
+/// The matrix of many images at once is that of a few at a time, and the convolution agrees.
+#[test]
+fn many_images_together_give_the_sums_of_each_alone() -> Result<()> {
+    let mut random = Random::new(51);
+    let geometry = |pad| ConvGeometry {
+        strides: [1, 1],
+        pads: [pad; 4],
+        dilations: [1, 1],
+        groups: 1,
+    };
+    for (channels, image, kernel, pad) in [
+        (16, [32, 32], 3, 1),
+        (32, [16, 16], 3, 1),
+        (40, [8, 8], 3, 0),
+        (20, [14, 28], 3, 1),
+        (17, [12, 10], 5, 2),
+    ] {
+        let [height, width] = image;
+        let case = Case::new(
+            [64, channels, height, width],
+            [3, channels, kernel, kernel],
+            geometry(pad),
+        );
+        let patch = Patch::dense([kernel; 2], channels);
+        let windows = patch.over(image, &case.geometry)?;
+        let context = format!("{channels} {image:?} {kernel} {pad}");
+        assert!(windows.gain_together(), "{context}");
+        let images = random.tensor(&case.input)?;
+        let blocked = spoiled(&block_channels(&images)?, channels)?;
+        let weight = random.floats(case.weight.iter().product());
+        let change = patch.of_weight(&weight, 3, None)?;
+        let expected = convolved(&images, &weight, &[0.0; 3], &case)?;
+        let together = windows.gram(std::slice::from_ref(&blocked))?;
+        let found = together.dot(&change);
+        assert!((found - expected).abs() <= 2e-5 * expected, "{context}");
+        let alone = undivided(|| windows.gram(std::slice::from_ref(&blocked)))?;
+        assert_eq!(found.to_bits(), alone.dot(&change).to_bits(), "{context}");
+        // One after another, by all distances.
+        let mut few = windows.gram(&[blocked.narrow(0, 0, 1)?])?;
+        for sample in 1..64 {
+            few.add(&windows.gram(&[blocked.narrow(0, sample, 1)?])?);
+        }
+        assert_eq!(together.windows(), few.windows());
+        let apart = (found - few.dot(&change)).abs();
+        assert!(apart <= 1e-5 * expected, "{context}: {apart} of {expected}");
+    }
+    Ok(())
+}
+
 /// The lanes beyond the last channel hold no number at all.
 fn spoiled(image: &Tensor, channels: usize) -> Result<Tensor> {
     let mut numbers = values(image)?;

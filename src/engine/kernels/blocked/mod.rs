@@ -9,6 +9,7 @@
 mod affine;
 mod conv;
 mod depthwise;
+mod dft;
 mod gram;
 #[cfg(test)]
 mod gram_tests;
@@ -18,6 +19,8 @@ mod pool;
 mod products;
 mod reading;
 mod regions;
+mod spectral;
+mod spectral_sums;
 mod strips;
 #[cfg(test)]
 mod tests;

@@ -143,11 +143,12 @@ fn bands(class: &Class, windows: &Windows, axis: usize) -> Vec<Band> {
             let visited = visited(*element);
             [visited.start, visited.end]
         })
+        .chain([lowest, end])
         .collect();
     cuts.sort_unstable();
     cuts.dedup();
     cuts.windows(2)
-        .filter_map(|cut| {
+        .map(|cut| {
             let elements: Vec<usize> = class
                 .elements
                 .iter()
@@ -157,11 +158,11 @@ fn bands(class: &Class, windows: &Windows, axis: usize) -> Vec<Band> {
                     visited.start <= cut[0] && cut[1] <= visited.end
                 })
                 .collect();
-            (!elements.is_empty()).then(|| Band {
+            Band {
                 start: (phase + stride * cut[0]) as usize,
                 len: (cut[1] - cut[0]) as usize,
                 elements,
-            })
+            }
         })
         .collect()
 }
@@ -171,16 +172,87 @@ fn bands(class: &Class, windows: &Windows, axis: usize) -> Vec<Band> {
 /// The pairs of an element with itself have the numbers of the elements; then follow those of the first
 /// element with each later one, and so on.
 pub(super) fn regions(windows: &Windows) -> Vec<Region> {
+    regions_where(windows, |_, is_visited| is_visited == [true; 2])
+}
+
+/// The regions of the pairs for which `counts` holds, given how far apart the elements of a pair are,
+/// and whether it visits the rows and the columns of the region.
+pub(super) fn regions_where(
+    windows: &Windows,
+    counts: impl Fn([isize; 2], [bool; 2]) -> bool,
+) -> Vec<Region> {
     let width = windows.input[1];
-    let [kernel_rows, kernel_columns] = windows.kernel;
-    let taps = kernel_rows * kernel_columns;
-    let number = |tap: usize, partner: usize| {
-        if tap == partner {
-            tap
-        } else {
-            taps + tap * (2 * taps - tap - 1) / 2 + partner - tap - 1
+    let mut regions = Vec::new();
+    for [vertical, horizontal] in &distances(windows) {
+        let differences = [vertical.difference, horizontal.difference];
+        let distance = vertical.difference * (windows.dilations[0] * width) as isize
+            + horizontal.difference * windows.dilations[1] as isize;
+        let row_bands = bands(vertical, windows, 0);
+        for columns in bands(horizontal, windows, 1) {
+            for rows in &row_bands {
+                let pairs = pairs(windows, [vertical, horizontal], |row, column| {
+                    let is_visited = [
+                        rows.elements.contains(&row),
+                        columns.elements.contains(&column),
+                    ];
+                    counts(differences, is_visited)
+                });
+                if pairs.is_empty() {
+                    continue;
+                }
+                let mut region = Region {
+                    start: rows.start * width + columns.start,
+                    distance: distance as usize,
+                    rows: rows.len,
+                    columns: columns.len,
+                    row_step: windows.strides[0] * width,
+                    column_step: windows.strides[1],
+                    pairs,
+                    is_square: differences == [0, 0],
+                };
+                if region.columns < region.rows {
+                    region.transpose();
+                }
+                regions.extend(region.parts());
+            }
         }
-    };
+    }
+    regions
+}
+
+/// The pairs of kernel elements at one distance, by their number.
+#[derive(Clone, Debug)]
+pub(super) struct Lag {
+    /// Rows and columns from an element to its partner.
+    pub distance: [isize; 2],
+    pub pairs: Vec<usize>,
+}
+
+/// The pairs of all distances, each distance and its reverse once; if a row or column of the image is
+/// given, only those that have both elements there without visiting it.
+pub(super) fn lags(windows: &Windows, line: Option<(usize, usize)>) -> Vec<Lag> {
+    let mut lags = Vec::new();
+    for [vertical, horizontal] in &distances(windows) {
+        let distance = [vertical.difference, horizontal.difference];
+        let misses = |axis: usize, element: usize| {
+            line.is_none_or(|(line_axis, place)| {
+                let start = element as isize - windows.pads[axis] as isize;
+                let visited = start..start + windows.output[axis] as isize;
+                line_axis != axis || (distance[axis] == 0 && !visited.contains(&(place as isize)))
+            })
+        };
+        let pairs = pairs(windows, [vertical, horizontal], |row, column| {
+            misses(0, row) && misses(1, column)
+        });
+        if !pairs.is_empty() {
+            lags.push(Lag { distance, pairs });
+        }
+    }
+    lags
+}
+
+/// The classes of rows and columns, a distance and its reverse once.
+fn distances(windows: &Windows) -> Vec<[Class; 2]> {
     let [row_classes, column_classes] = [0, 1].map(|axis| {
         classes(
             windows.kernel[axis],
@@ -188,41 +260,39 @@ pub(super) fn regions(windows: &Windows) -> Vec<Region> {
             windows.strides[axis],
         )
     });
-    let mut regions = Vec::new();
+    let mut distances = Vec::new();
     for vertical in row_classes.iter().filter(|class| class.difference >= 0) {
-        let row_bands = bands(vertical, windows, 0);
         for horizontal in &column_classes {
-            if vertical.difference == 0 && horizontal.difference < 0 {
-                continue;
-            }
-            let taps_apart = vertical.difference * kernel_columns as isize + horizontal.difference;
-            let distance = vertical.difference * (windows.dilations[0] * width) as isize
-                + horizontal.difference * windows.dilations[1] as isize;
-            for columns in bands(horizontal, windows, 1) {
-                for rows in &row_bands {
-                    let pairs = rows.elements.iter().flat_map(|row| {
-                        columns.elements.iter().map(move |column| {
-                            let tap = row * kernel_columns + column;
-                            number(tap, (tap as isize + taps_apart) as usize)
-                        })
-                    });
-                    let mut region = Region {
-                        start: rows.start * width + columns.start,
-                        distance: distance as usize,
-                        rows: rows.len,
-                        columns: columns.len,
-                        row_step: windows.strides[0] * width,
-                        column_step: windows.strides[1],
-                        pairs: pairs.collect(),
-                        is_square: taps_apart == 0,
-                    };
-                    if region.columns < region.rows {
-                        region.transpose();
-                    }
-                    regions.extend(region.parts());
-                }
+            if vertical.difference > 0 || horizontal.difference >= 0 {
+                distances.push([vertical.clone(), horizontal.clone()]);
             }
         }
     }
-    regions
+    distances
+}
+
+/// The numbers of the pairs whose first element counts.
+fn pairs(
+    windows: &Windows,
+    [vertical, horizontal]: [&Class; 2],
+    counts: impl Fn(usize, usize) -> bool,
+) -> Vec<usize> {
+    let [kernel_rows, kernel_columns] = windows.kernel;
+    let taps = kernel_rows * kernel_columns;
+    let taps_apart = vertical.difference * kernel_columns as isize + horizontal.difference;
+    let mut pairs = Vec::new();
+    for row in &vertical.elements {
+        for column in &horizontal.elements {
+            if counts(*row, *column) {
+                let tap = row * kernel_columns + column;
+                let partner = (tap as isize + taps_apart) as usize;
+                pairs.push(if tap == partner {
+                    tap
+                } else {
+                    taps + tap * (2 * taps - tap - 1) / 2 + partner - tap - 1
+                });
+            }
+        }
+    }
+    pairs
 }

@@ -17,6 +17,9 @@ pub enum Arithmetic {
     /// Dequantized floats, added up in the order of ONNX Runtime without graph optimisations (see
     /// [`onnx_runtime`](super::kernels::onnx_runtime)): its numbers, bit for bit, but slowly.
     OnnxRuntime,
+    /// As [`Auto`](Self::Auto), but with a rounding between product and bias and with the functions of
+    /// `OpenVINO`: its numbers on integers, bit for bit.
+    OpenVino,
 }
 
 impl Arithmetic {
@@ -27,6 +30,6 @@ impl Arithmetic {
 
     /// Whether layers of at most 8 bits may run on integers.
     pub(super) fn takes_integers(self) -> bool {
-        matches!(self, Self::Auto | Self::Integer)
+        matches!(self, Self::Auto | Self::Integer | Self::OpenVino)
     }
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use super::code_kernels::CodeKernel;
 use super::code_sums::CodeSum;
 use super::error::RunError;
+use super::factor_rounding::{ChannelForm, Factors, form_of};
 use super::kernels::fake_quantize;
 use super::value::Value;
 use crate::model::{NodeId, ValueId};
@@ -19,6 +20,8 @@ pub enum EdgeRounding {
     Nearest,
     /// From the integer that the number is in steps of a unit, such as a sum of products of codes.
     Integer(IntegerScaling),
+    /// By a factor and an offset in `f32`, in a form for each run of channels.
+    Factor(Vec<ChannelForm>),
 }
 
 /// How a kernel multiplies an integer to get a code.
@@ -107,27 +110,47 @@ impl EdgePass {
     }
 
     fn apply(&self, value: &Value) -> Result<Value, RunError> {
-        let EdgeRounding::Integer(scaling) = &self.rounding else {
-            let quantizer = ActivationQuantizer::Affine(self.grid);
-            let stored = |tensor: &Tensor| fake_quantize(&tensor.to_dtype(DType::F32)?, &quantizer);
-            return Ok(value.map(stored)?);
-        };
+        match &self.rounding {
+            EdgeRounding::Nearest => {
+                let quantizer = ActivationQuantizer::Affine(self.grid);
+                let stored =
+                    |tensor: &Tensor| fake_quantize(&tensor.to_dtype(DType::F32)?, &quantizer);
+                Ok(value.map(stored)?)
+            }
+            EdgeRounding::Integer(scaling) => {
+                let (lowest, highest) = self.grid.step_limits();
+                let (lowest, highest) = (f64::from(lowest), f64::from(highest));
+                self.by_channel(value, |x, channel| {
+                    scaling.code(x, channel).clamp(lowest, highest) as f32
+                })
+            }
+            EdgeRounding::Factor(forms) => {
+                let factors = Factors::of(&self.grid);
+                let zero = (self.grid.zero_point() - self.grid.q_min()) as f32;
+                self.by_channel(value, |x, channel| {
+                    factors.code(form_of(forms, channel), x) - zero
+                })
+            }
+        }
+    }
+
+    /// The levels of a value, from the steps that a number of a channel (axis 1) becomes.
+    fn by_channel(
+        &self,
+        value: &Value,
+        steps: impl Fn(f32, usize) -> f32,
+    ) -> Result<Value, RunError> {
         let tensor = value.plain()?;
         let dims = tensor.dims().to_vec();
         let inner: usize = dims.iter().skip(2).product();
         let channels = dims.get(1).copied().unwrap_or(1).max(1);
-        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let (lowest, highest) = self.grid.step_limits();
-        let (lowest, highest) = (f64::from(lowest), f64::from(highest));
-        let stored: Vec<f32> = values
-            .iter()
-            .enumerate()
-            .map(|(at, x)| {
-                let code = scaling.code(*x, at / inner.max(1) % channels);
-                code.clamp(lowest, highest) as f32 * self.grid.scale()
-            })
-            .collect();
-        Ok(Tensor::from_vec(stored, dims, tensor.device())?.into())
+        let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        for (index, run) in values.chunks_mut(inner.max(1)).enumerate() {
+            for x in run {
+                *x = steps(*x, index % channels) * self.grid.scale();
+            }
+        }
+        Ok(Tensor::from_vec(values, dims, tensor.device())?.into())
     }
 }
 

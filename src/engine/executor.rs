@@ -237,6 +237,12 @@ impl Executor {
                     Some(weight) if self.arithmetic == Arithmetic::OnnxRuntime => {
                         Arc::new(LayerWeights::unpacked(&self.graph, layer, weight)?)
                     }
+                    Some(weight) if self.arithmetic == Arithmetic::OpenVino => {
+                        let is_float = activation == ActivationQuantizer::Identity;
+                        let packed =
+                            LayerWeights::apart_from_bias(&self.graph, layer, weight, is_float);
+                        Arc::new(packed?)
+                    }
                     Some(weight) => {
                         let packed = LayerWeights::of_quantized(&self.graph, layer, weight, None);
                         Arc::new(packed?)
@@ -376,7 +382,9 @@ impl Executor {
                 held.insert(*id, prepared.edges.stored(*id, value.clone())?);
             }
         }
-        let joins = tap.is_none() && !matches!(keep, Keep::Everything);
+        let joins = tap.is_none()
+            && !matches!(keep, Keep::Everything)
+            && self.arithmetic != Arithmetic::OpenVino;
         for (index, node) in self.graph.nodes().iter().enumerate() {
             if !needed[index] {
                 continue;
@@ -461,7 +469,7 @@ impl Executor {
         if let Some(kernel) = prepared.edges.kernel(id) {
             return Ok(vec![kernel.evaluate(&inputs)?]);
         }
-        let evaluated = match self.in_runtime_order(node, &inputs) {
+        let evaluated = match self.as_a_runtime_does(node, &inputs) {
             Ok(Some(value)) => Ok(vec![value]),
             Ok(None) => ops::evaluate_values(&node.op, &inputs, node.outputs.len()),
             Err(error) => Err(error),
@@ -469,20 +477,26 @@ impl Executor {
         evaluated.map_err(|error| RunError::node(node, &inputs, error))
     }
 
-    /// The output of a node as ONNX Runtime computes it, if that is asked for and known.
-    fn in_runtime_order(
+    /// The output of a node as another runtime computes it, if that is asked for and known.
+    fn as_a_runtime_does(
         &self,
         node: &Node,
         inputs: &[Option<Value>],
     ) -> Result<Option<Value>, OpError> {
-        if self.arithmetic != Arithmetic::OnnxRuntime || inputs.is_empty() || node.outputs.len() > 1
-        {
+        let is_own = !matches!(
+            self.arithmetic,
+            Arithmetic::OnnxRuntime | Arithmetic::OpenVino
+        );
+        if is_own || inputs.is_empty() || node.outputs.len() > 1 {
             return Ok(None);
         }
         let plain: Result<Vec<Option<Tensor>>, candle_core::Error> = inputs
             .iter()
             .map(|input| input.as_ref().map(Value::plain).transpose())
             .collect();
+        if self.arithmetic == Arithmetic::OpenVino {
+            return Ok(ops::openvino::evaluate(&node.op, &plain?)?.map(Value::from));
+        }
         let constant = node
             .input(1)
             .is_some_and(|id| self.graph.is_initializer(id));
@@ -508,6 +522,7 @@ impl Executor {
         let input = self
             .value(held, layer.input)
             .ok_or_else(|| RunError::layer(layer, "its input was not computed".to_owned()))?;
+        let input = prepared.edges.as_read(layer.node, layer.input, input)?;
         let input = prepared.edges.read_by(layer.node, input)?;
         let bias = layer.bias.is_none().then(|| node.input(2)).flatten();
         let bias = bias.and_then(|id| self.value(held, id));

@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 use super::arithmetic::Arithmetic;
 use super::error::{OpError, RunError};
 use super::kernels::blocked::{
-    BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput,
-    conv_transpose2d_blocked, conv2d_blocked,
+    BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput, block_channels,
+    conv_transpose2d_blocked, conv2d_blocked, unblock_channels,
 };
 use super::kernels::{
     Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
@@ -28,6 +28,8 @@ pub struct LayerWeights {
     packed: Packed,
     /// Grids and errors; `None` for float weights.
     pub quantized: Option<WeightQuantization>,
+    /// A bias that is added in a rounding of its own.
+    bias: Option<Tensor>,
 }
 
 /// What is remembered of a weight's quantization.
@@ -42,6 +44,8 @@ enum Packed {
     BlockedConv(Arc<BlockedConvWeights>),
     BlockedConvTranspose(Arc<BlockedConvTransposeWeights>),
     Conv(Arc<ConvWeights>),
+    /// A matrix product as a convolution over the rows of its input.
+    Rows(Arc<BlockedConvWeights>),
     ConvTranspose(Arc<ConvTransposeWeights>),
     MatMul(Arc<MatMulWeights>),
     /// Forms without a kernel of their own go through the general operator.
@@ -90,6 +94,7 @@ impl LayerWeights {
         Ok(Self {
             packed,
             quantized: Some(WeightQuantization { errors }),
+            bias: None,
         })
     }
 
@@ -111,6 +116,39 @@ impl LayerWeights {
         Ok(Self {
             packed,
             quantized: Some(WeightQuantization { errors }),
+            bias: None,
+        })
+    }
+
+    /// Packs weights whose levels were chosen elsewhere so that the bias is added in a rounding of its own.
+    ///
+    /// Products are summed in steps of the scales, also those of matrices; with a float input, in the
+    /// numbers that the codes stand for.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if they do not fit it.
+    pub(super) fn apart_from_bias(
+        graph: &Graph,
+        layer: &Layer,
+        quantized: &QuantizedWeights,
+        is_float: bool,
+    ) -> Result<Self, RunError> {
+        let steps = quantized.channel_steps().filter(|_| !is_float);
+        let no_bias = vec![0.0; layer.weight_shape.get(layer.channel_axis).map_or(0, |n| *n)];
+        let values = &quantized.dequantized;
+        let packed = match &steps {
+            Some(steps) if layer.weight_shape.len() == 2 => rows(layer, steps),
+            _ => {
+                let changed = layer.bias.is_some().then_some(&no_bias[..]);
+                pack_values(graph, layer, values, steps.as_ref(), changed)
+            }
+        };
+        let packed = packed.map_err(|error| RunError::layer(layer, error.to_string()))?;
+        let errors = quantized.errors;
+        Ok(Self {
+            packed,
+            quantized: Some(WeightQuantization { errors }),
+            bias: layer.bias.and_then(|id| graph.initializer(id)).cloned(),
         })
     }
 
@@ -136,6 +174,23 @@ impl LayerWeights {
     /// # Errors
     /// [`OpError`] if the shapes do not fit.
     pub(super) fn apply(&self, input: &Value, call: &LayerCall<'_>) -> Result<Value, OpError> {
+        let output = self.product(input, call)?;
+        let Some(bias) = &self.bias else {
+            return Ok(output);
+        };
+        let mut shape = vec![1; output.dims().len()];
+        let axis = match call.op {
+            Op::Conv(_) | Op::ConvTranspose(_) => 1,
+            _ => shape.len().saturating_sub(1),
+        };
+        if let Some(length) = shape.get_mut(axis) {
+            *length = bias.elem_count();
+        }
+        Ok(output.plain()?.broadcast_add(&bias.reshape(shape)?)?.into())
+    }
+
+    /// The layer without a bias that is added in a rounding of its own.
+    fn product(&self, input: &Value, call: &LayerCall<'_>) -> Result<Value, OpError> {
         if let (Packed::BlockedConv(weights), Op::Conv(conv)) = (&self.packed, call.op) {
             let (tensor, channels) = match input {
                 Value::Plain(tensor) => (tensor, 0),
@@ -163,6 +218,9 @@ impl LayerWeights {
                 image,
                 channels: weights.outputs(),
             });
+        }
+        if let Packed::Rows(weights) = &self.packed {
+            return rows_product(&input.plain()?, weights, call).map(Value::from);
         }
         let input = fake_quantize(&input.plain()?, call.quantizer)?;
         self.apply_plain(&input, call).map(Value::from)
@@ -204,6 +262,53 @@ impl LayerWeights {
             )),
         }
     }
+}
+
+/// A matrix product of steps as a convolution with a kernel of one element.
+fn rows(layer: &Layer, steps: &ChannelSteps) -> Result<Packed, OpError> {
+    let outputs = steps.scales.len();
+    let inputs = steps.steps.len() / outputs.max(1);
+    let by_output = if layer.channel_axis == 0 {
+        steps.steps.clone()
+    } else {
+        (0..outputs)
+            .flat_map(|output| steps.steps.iter().skip(output).step_by(outputs).copied())
+            .collect()
+    };
+    let shape = [outputs, inputs, 1, 1];
+    let weights = BlockedConvWeights::pack(&by_output, shape, 1, Some(&steps.scales), None)?;
+    Ok(Packed::Rows(Arc::new(weights)))
+}
+
+/// Rows as the pixels of one image.
+fn rows_product(
+    input: &Tensor,
+    weights: &Arc<BlockedConvWeights>,
+    call: &LayerCall<'_>,
+) -> Result<Tensor, OpError> {
+    let mut shape = input.dims().to_vec();
+    let channels = shape.last().copied().unwrap_or(1);
+    let image = input.reshape(((), channels))?.t()?;
+    let image = block_channels(&image.unsqueeze(0)?.unsqueeze(2)?)?;
+    let reading = ConvInput {
+        channels,
+        quantizer: *call.quantizer,
+        integer: call.arithmetic.takes_integers(),
+    };
+    let geometry = ConvGeometry {
+        strides: [1, 1],
+        pads: [0; 4],
+        dilations: [1, 1],
+        groups: 1,
+    };
+    let y = conv2d_blocked(&image, &reading, weights, &geometry, ConvOutput::default())?;
+    let y = unblock_channels(&y, weights.outputs())?
+        .squeeze(2)?
+        .squeeze(0)?;
+    if let Some(last) = shape.last_mut() {
+        *last = weights.outputs();
+    }
+    Ok(y.t()?.contiguous()?.reshape(shape)?)
 }
 
 fn image_shape(dims: &[usize]) -> Result<[usize; 4], OpError> {
@@ -295,7 +400,11 @@ fn pack(
         Packing::Plain => plain(graph, layer, &values, None),
     };
     let packed = packed.map_err(|error| RunError::layer(layer, error.to_string()))?;
-    Ok(LayerWeights { packed, quantized })
+    Ok(LayerWeights {
+        packed,
+        quantized,
+        bias: None,
+    })
 }
 
 /// `steps` are the weights in steps of the scale of each output channel, where they have one;

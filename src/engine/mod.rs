@@ -10,8 +10,10 @@ mod code_sums;
 mod cut_points;
 mod edges;
 mod error;
+
 mod evaluate;
 mod executor;
+mod factor_rounding;
 mod followers;
 mod forward;
 pub mod kernels;
@@ -48,6 +50,7 @@ pub use evaluate::{
     outputs_of,
 };
 pub use executor::{Executor, PreparedLayer, PreparedPlan};
+pub use factor_rounding::{ChannelForm, FactorForm};
 pub use forward::{forward, run_batches};
 pub use layer_settings::LayerSettings;
 pub use layer_weights::{LayerWeights, WeightQuantization, quantize_layer_weight, weight_values};

@@ -16,6 +16,7 @@ mod model_file;
 mod onnx_message;
 mod onnx_nodes;
 mod onnx_qdq;
+mod openvino;
 mod protobuf;
 mod pytorch;
 mod quantized;
@@ -91,7 +92,11 @@ pub fn model_file(
         ModelFormat::Onnx => Some(OnnxFile::open(path, &graph.metadata().sha256)?),
         ModelFormat::SafeTensors | ModelFormat::Pth => None,
     };
-    onnx_qdq::onnx_qdq(graph, layers, quantized, file.as_mut(), profile, origin)
+    let mut written = onnx_qdq::onnx_qdq(graph, layers, quantized, file.as_mut(), profile, origin)?;
+    if profile.name == "openvino" {
+        written.arithmetic = openvino::openvino_arithmetic(graph, layers, quantized);
+    }
+    Ok(written)
 }
 
 /// Values whose ranges a target needs beside those of the layers' inputs.

@@ -6,7 +6,7 @@ use super::companions::Companion;
 use super::error::ExportError;
 use super::quantized::{QuantizedLayer, as_stored};
 use super::tflite::StoredConstant;
-use crate::engine::{EdgeGrids, RunError};
+use crate::engine::{Arithmetic, EdgeGrids, RunError};
 use crate::model::{Graph, GraphError, Layer, NodeId, Op, Unary};
 
 /// A model file in memory, and what should be known of it.
@@ -29,7 +29,9 @@ pub struct ModelFile {
 /// How a file computes apart from what the plan says of its layers.
 #[derive(Clone, Debug, Default)]
 pub struct StoredArithmetic {
-    /// Grids of the values between operators.
+    /// What sums and functions are computed with.
+    pub runtime: Arithmetic,
+    /// Grids of the values between operators, and how they come to their codes.
     pub edges: EdgeGrids,
     /// Constant operands on grids of their own.
     pub constants: Vec<StoredConstant>,

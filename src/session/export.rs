@@ -285,7 +285,7 @@ impl ExportSource {
     ) -> Result<Executor, SessionError> {
         let (graph, known) = (&self.network.graph, &self.network.layers);
         let stored = arithmetic.graph(graph, known, layers)?;
-        Ok(Executor::new(Arc::new(stored)))
+        Ok(Executor::new(Arc::new(stored)).with_arithmetic(arithmetic.runtime))
     }
 }
 

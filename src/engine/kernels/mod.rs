@@ -21,6 +21,7 @@ mod geometry;
 mod lrn;
 mod matmul;
 pub mod onnx_runtime;
+pub mod openvino;
 pub mod parallel;
 mod planes;
 mod pool;

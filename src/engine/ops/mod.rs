@@ -15,6 +15,7 @@ pub(super) mod math;
 mod matmul;
 mod normalization;
 pub(super) mod onnx_runtime;
+pub(super) mod openvino;
 mod pad;
 mod pooling;
 mod reduce;

@@ -282,7 +282,7 @@ mod tests {
         };
         let scaling = |from, to| match requantized(from, to).unwrap().rounding {
             EdgeRounding::Integer(scaling) => scaling,
-            EdgeRounding::Nearest => panic!("codes are integers"),
+            other => panic!("codes are integers, not {other:?}"),
         };
         let pass = scaling(narrow(0.9), narrow(1.0));
         // 0.9 · 256 = 230.4, of which the kernel has 230.

@@ -32,7 +32,7 @@ pub use lowering::{Refusal, StoredConstant};
 use super::error::ExportError;
 use super::model_file::{ModelFile, StoredArithmetic};
 use super::quantized::QuantizedLayer;
-use crate::engine::{EdgeGrids, Ranges};
+use crate::engine::{Arithmetic, EdgeGrids, Ranges};
 use crate::model::{Graph, Layer, ValueId, infer_shapes};
 use crate::plan::{QuantizedTensors, TargetProfile};
 use crate::quant::NumberFormat;
@@ -84,6 +84,7 @@ pub(super) fn tflite_file(
         notes: notes(graph, layers, quantized, &lowering),
         beside: Vec::new(),
         arithmetic: StoredArithmetic {
+            runtime: Arithmetic::Auto,
             edges: match &chosen {
                 Some(edges) => kernels::simulated(edges, &lowering.kernels)?,
                 None => hybrid(layers, quantized),

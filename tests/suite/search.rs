@@ -1,6 +1,6 @@
 //! Search and split work on the command line: shards, resuming after a kill, and what cannot be met.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,26 +15,38 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The bundled sample on a few pictures.
-fn on_signs<'a>(
-    command: &'a str,
-    model: &'a Path,
-    eval: &'a Path,
-    calib: &'a Path,
-) -> Vec<&'a str> {
-    vec![
-        command,
-        text(model),
-        "--data",
-        text(eval),
-        "--calib",
-        text(calib),
-        "--calib-samples",
-        "32",
-        "--limit",
-        "48",
-        "--quiet",
-    ]
+/// A model on a few pictures.
+struct Task {
+    model: PathBuf,
+    eval: PathBuf,
+    calib: PathBuf,
+}
+
+impl Task {
+    /// A model on the bundled pictures.
+    fn signs(model: PathBuf) -> Self {
+        Self {
+            model,
+            eval: sample("signs/eval"),
+            calib: sample("signs/calib"),
+        }
+    }
+
+    fn command<'a>(&'a self, command: &'a str) -> Vec<&'a str> {
+        vec![
+            command,
+            text(&self.model),
+            "--data",
+            text(&self.eval),
+            "--calib",
+            text(&self.calib),
+            "--calib-samples",
+            "32",
+            "--limit",
+            "48",
+            "--quiet",
+        ]
+    }
 }
 
 #[track_caller]
@@ -54,19 +66,15 @@ fn refused(arguments: &[&str], said: &str) {
 #[test]
 fn parts_of_a_sweep_are_merged_into_what_one_run_gives() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = match (
+    let task = match (
         shared("data/models/resnet20-cifar10.onnx"),
         shared("data/cifar10/test"),
         shared("data/cifar10/calib"),
     ) {
-        (Some(model), Some(eval), Some(calib)) => (model, eval, calib),
-        _ => (
-            sample("signs-resnet.onnx"),
-            sample("signs/eval"),
-            sample("signs/calib"),
-        ),
+        (Some(model), Some(eval), Some(calib)) => Task { model, eval, calib },
+        _ => Task::signs(sample("signs-resnet.onnx")),
     };
-    let mut arguments = on_signs("sensitivity", &model, &eval, &calib);
+    let mut arguments = task.command("sensitivity");
     arguments.extend(["--bits", "8,3", "--what", "both", "--batch", "16"]);
     let whole: Value = serde_json::from_str(&run(&[&arguments[..], &["--json"]].concat())).unwrap();
     let names: Vec<String> = (1..=4).map(|part| format!("{part}.json")).collect();
@@ -93,12 +101,8 @@ fn parts_of_a_sweep_are_merged_into_what_one_run_gives() {
 #[test]
 fn an_interrupted_sweep_goes_on_and_parts_of_other_work_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-resnet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
-    let arguments = on_signs("sensitivity", &model, &eval, &calib);
+    let task = Task::signs(sample("signs-resnet.onnx"));
+    let arguments = task.command("sensitivity");
     let sweep = [&arguments[..], &["--bits", "4", "--batch", "8"]].concat();
     let (kept, out) = (
         folder.path().join("kept.json"),
@@ -163,17 +167,13 @@ fn kill_when(arguments: &[String], kept: &Path, is_far: impl Fn(&Value) -> bool)
 #[test]
 fn a_killed_sweep_goes_on_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-mobilenet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
+    let task = Task::signs(sample("signs-mobilenet.onnx"));
     let (killed, whole) = (
         folder.path().join("killed.json"),
         folder.path().join("whole.json"),
     );
     let sweep = |out: &Path| -> Vec<String> {
-        let arguments = on_signs("sensitivity", &model, &eval, &calib);
+        let arguments = task.command("sensitivity");
         let rest = ["--bits", "8,4,3,2", "--batch", "4", "--out", text(out)];
         let all = arguments.iter().chain(&rest);
         all.map(|word| (*word).to_owned()).collect()
@@ -197,12 +197,8 @@ fn a_killed_sweep_goes_on_as_if_it_had_not_been() {
 #[test]
 fn a_killed_search_goes_on_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-mobilenet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
-    let arguments = on_signs("search", &model, &eval, &calib);
+    let task = Task::signs(sample("signs-mobilenet.onnx"));
+    let arguments = task.command("search");
     let (killed, whole) = (
         folder.path().join("killed.json"),
         folder.path().join("whole.json"),
@@ -227,7 +223,7 @@ fn a_killed_search_goes_on_as_if_it_had_not_been() {
     }
     check_document(&whole);
     // The plan can be evaluated as it is.
-    let eval_arguments = on_signs("eval", &model, &eval, &calib);
+    let eval_arguments = task.command("eval");
     let evaluated = run(&[&eval_arguments[..], &["--plan", text(&killed), "--json"]].concat());
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let chosen = plan(&whole, whole["chosen"].as_str().unwrap());
@@ -275,12 +271,8 @@ fn check_document(document: &Value) {
 #[test]
 fn plans_that_are_rounded_are_searched_by_layers_that_are_rounded() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-resnet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
-    let arguments = on_signs("search", &model, &eval, &calib);
+    let task = Task::signs(sample("signs-resnet.onnx"));
+    let arguments = task.command("search");
     let search = |name: &str, more: &[&str]| -> Value {
         let out = folder.path().join(name);
         let rest = ["--bits", "8,4,2", "--budget", "size=W4A8", "--plans", "12"];
@@ -324,12 +316,8 @@ fn plans_that_are_rounded_are_searched_by_layers_that_are_rounded() {
 #[test]
 fn parts_of_a_search_are_merged_and_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-resnet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
-    let arguments = on_signs("search", &model, &eval, &calib);
+    let task = Task::signs(sample("signs-resnet.onnx"));
+    let arguments = task.command("search");
     let search = [&arguments[..], &["--bits", "8,4", "--budget", "size=40%"]].concat();
     let path = |name: &str| folder.path().join(name);
     let (one, two, whole, merged) = (path("1"), path("2"), path("w"), path("m"));
@@ -368,12 +356,8 @@ fn parts_of_a_search_are_merged_and_go_on() {
 #[test]
 fn what_cannot_be_met_is_said_before_anything_is_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, eval, calib) = (
-        sample("signs-resnet.onnx"),
-        sample("signs/eval"),
-        sample("signs/calib"),
-    );
-    let arguments = on_signs("search", &model, &eval, &calib);
+    let task = Task::signs(sample("signs-resnet.onnx"));
+    let arguments = task.command("search");
     let out = folder.path().join("plan.json");
     let search = |extra: &[&'static str]| -> Vec<&str> {
         [&arguments[..], &["--out", text(&out)], extra].concat()
@@ -390,7 +374,7 @@ fn what_cannot_be_met_is_said_before_anything_is_measured() {
     let locked = folder.path().join("plan.json");
     let export = [
         "export",
-        text(&model),
+        text(&task.model),
         "--weights",
         "4",
         "--out",
@@ -414,9 +398,8 @@ fn what_cannot_be_met_is_said_before_anything_is_measured() {
 #[test]
 fn a_model_of_one_layer_is_searched_with_a_word_on_it() {
     let folder = tempfile::tempdir().unwrap();
-    let model = root().join("tests/golden/ops/conv_2d_depth_multiplier.onnx");
-    let (eval, calib) = (sample("signs/eval"), sample("signs/calib"));
-    let mut arguments = on_signs("search", &model, &eval, &calib);
+    let task = Task::signs(root().join("tests/golden/ops/conv_2d_depth_multiplier.onnx"));
+    let mut arguments = task.command("search");
     arguments.retain(|word| *word != "--quiet");
     let out = folder.path().join("plan.json");
     let rest = ["--budget", "bits=5", "--bits", "8,4,3", "--out", text(&out)];

@@ -1,6 +1,7 @@
 //! What sums are computed with, and in which order.
 
 use super::kernels::blocked::has_integer_dot_products;
+use crate::quant::{ActivationQuantizer, Grid};
 
 /// What layers of at most 8 bits are computed with.
 ///
@@ -20,7 +21,13 @@ pub enum Arithmetic {
     /// As [`Auto`](Self::Auto), but with a rounding between product and bias and with the functions of
     /// `OpenVINO`: its numbers on integers, bit for bit.
     OpenVino,
+    /// As [`Auto`](Self::Auto), but with exact sums of inputs of up to 16 bits and with the functions of
+    /// PyTorch: its numbers where layers compute with codes, bit for bit.
+    PyTorch,
 }
+
+/// The widest span of the codes of an input whose sums with 8-bit weights are exact in `f32`.
+const SHORT_CODES: i32 = 255;
 
 impl Arithmetic {
     /// Whether the processor can compute so.
@@ -28,8 +35,22 @@ impl Arithmetic {
         self != Self::Integer || has_integer_dot_products()
     }
 
+    /// Whether what follows a layer may be computed with it.
+    pub(super) fn joins_followers(self) -> bool {
+        !matches!(self, Self::OpenVino | Self::PyTorch)
+    }
+
+    /// Whether sums over this input are taken apart, to be exact.
+    pub(super) fn takes_apart(self, input: &ActivationQuantizer) -> bool {
+        let is_wide = |grid: &Grid| grid.q_max() - grid.q_min() > SHORT_CODES;
+        self == Self::PyTorch && matches!(input, ActivationQuantizer::Affine(grid) if is_wide(grid))
+    }
+
     /// Whether layers of at most 8 bits may run on integers.
     pub(super) fn takes_integers(self) -> bool {
-        matches!(self, Self::Auto | Self::Integer | Self::OpenVino)
+        matches!(
+            self,
+            Self::Auto | Self::Integer | Self::OpenVino | Self::PyTorch
+        )
     }
 }

@@ -237,7 +237,10 @@ impl Executor {
                     Some(weight) if self.arithmetic == Arithmetic::OnnxRuntime => {
                         Arc::new(LayerWeights::unpacked(&self.graph, layer, weight)?)
                     }
-                    Some(weight) if self.arithmetic == Arithmetic::OpenVino => {
+                    Some(weight)
+                        if self.arithmetic == Arithmetic::OpenVino
+                            || self.arithmetic.takes_apart(&activation) =>
+                    {
                         let is_float = activation == ActivationQuantizer::Identity;
                         let packed =
                             LayerWeights::apart_from_bias(&self.graph, layer, weight, is_float);
@@ -382,9 +385,8 @@ impl Executor {
                 held.insert(*id, prepared.edges.stored(*id, value.clone())?);
             }
         }
-        let joins = tap.is_none()
-            && !matches!(keep, Keep::Everything)
-            && self.arithmetic != Arithmetic::OpenVino;
+        let joins =
+            tap.is_none() && !matches!(keep, Keep::Everything) && self.arithmetic.joins_followers();
         for (index, node) in self.graph.nodes().iter().enumerate() {
             if !needed[index] {
                 continue;
@@ -483,9 +485,9 @@ impl Executor {
         node: &Node,
         inputs: &[Option<Value>],
     ) -> Result<Option<Value>, OpError> {
-        let is_own = !matches!(
+        let is_own = matches!(
             self.arithmetic,
-            Arithmetic::OnnxRuntime | Arithmetic::OpenVino
+            Arithmetic::Auto | Arithmetic::Integer | Arithmetic::Float
         );
         if is_own || inputs.is_empty() || node.outputs.len() > 1 {
             return Ok(None);
@@ -494,13 +496,15 @@ impl Executor {
             .iter()
             .map(|input| input.as_ref().map(Value::plain).transpose())
             .collect();
-        if self.arithmetic == Arithmetic::OpenVino {
-            return Ok(ops::openvino::evaluate(&node.op, &plain?)?.map(Value::from));
-        }
+        let plain = &plain?;
         let constant = node
             .input(1)
             .is_some_and(|id| self.graph.is_initializer(id));
-        let output = ops::onnx_runtime::evaluate(&node.op, &plain?, constant)?;
+        let output = match self.arithmetic {
+            Arithmetic::OpenVino => ops::openvino::evaluate(&node.op, plain)?,
+            Arithmetic::PyTorch => ops::pytorch::evaluate(&node.op, plain)?,
+            _ => ops::onnx_runtime::evaluate(&node.op, plain, constant)?,
+        };
         Ok(output.map(Value::from))
     }
 
@@ -543,6 +547,14 @@ impl Executor {
             let output = sum.evaluate(&input, run);
             let output = output.map_err(|error| RunError::node(node, &[Some(input)], error))?;
             return Ok((output, false));
+        }
+        if self.arithmetic.takes_apart(&setting.activation) {
+            let exact = setting.weights.exact(&input, &call);
+            let exact =
+                exact.map_err(|error| RunError::node(node, &[Some(input.clone())], error))?;
+            if let Some(output) = exact {
+                return Ok((output, false));
+            }
         }
         let residual = followers
             .and_then(|f| f.residual)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::arithmetic::Arithmetic;
+use super::code_sums::exact_sums;
 use super::error::{OpError, RunError};
 use super::kernels::blocked::{
     BlockedConvTransposeWeights, BlockedConvWeights, ConvInput, ConvOutput, block_channels,
@@ -28,7 +29,15 @@ pub struct LayerWeights {
     packed: Packed,
     /// Grids and errors; `None` for float weights.
     pub quantized: Option<WeightQuantization>,
-    /// A bias that is added in a rounding of its own.
+    /// What follows the products in a rounding of its own.
+    apart: Option<Apart>,
+}
+
+/// What belongs to products that are packed without a bias.
+#[derive(Debug)]
+struct Apart {
+    /// Scales of the output channels, where the weight is packed in steps of them.
+    scales: Option<Vec<f32>>,
     bias: Option<Tensor>,
 }
 
@@ -94,7 +103,7 @@ impl LayerWeights {
         Ok(Self {
             packed,
             quantized: Some(WeightQuantization { errors }),
-            bias: None,
+            apart: None,
         })
     }
 
@@ -116,7 +125,7 @@ impl LayerWeights {
         Ok(Self {
             packed,
             quantized: Some(WeightQuantization { errors }),
-            bias: None,
+            apart: None,
         })
     }
 
@@ -148,7 +157,10 @@ impl LayerWeights {
         Ok(Self {
             packed,
             quantized: Some(WeightQuantization { errors }),
-            bias: layer.bias.and_then(|id| graph.initializer(id)).cloned(),
+            apart: Some(Apart {
+                scales: steps.map(|steps| steps.scales),
+                bias: layer.bias.and_then(|id| graph.initializer(id)).cloned(),
+            }),
         })
     }
 
@@ -175,7 +187,7 @@ impl LayerWeights {
     /// [`OpError`] if the shapes do not fit.
     pub(super) fn apply(&self, input: &Value, call: &LayerCall<'_>) -> Result<Value, OpError> {
         let output = self.product(input, call)?;
-        let Some(bias) = &self.bias else {
+        let Some(bias) = self.apart.as_ref().and_then(|apart| apart.bias.as_ref()) else {
             return Ok(output);
         };
         let mut shape = vec![1; output.dims().len()];
@@ -187,6 +199,35 @@ impl LayerWeights {
             *length = bias.elem_count();
         }
         Ok(output.plain()?.broadcast_add(&bias.reshape(shape)?)?.into())
+    }
+
+    /// The layer with exact sums, rounded once after the bias; `None` where its sums are not in steps.
+    ///
+    /// # Errors
+    /// [`OpError`] if the shapes do not fit.
+    pub(super) fn exact(
+        &self,
+        input: &Value,
+        call: &LayerCall<'_>,
+    ) -> Result<Option<Value>, OpError> {
+        let (Some(apart), Op::Conv(_), ActivationQuantizer::Affine(grid)) =
+            (&self.apart, call.op, call.quantizer)
+        else {
+            return Ok(None);
+        };
+        let Some(scales) = &apart.scales else {
+            return Ok(None);
+        };
+        let bias = apart
+            .bias
+            .as_ref()
+            .map(Tensor::to_vec1::<f32>)
+            .transpose()?;
+        let product = |part: &Value, quantizer: &ActivationQuantizer| {
+            self.product(part, &LayerCall { quantizer, ..*call })
+        };
+        let y = exact_sums(input, grid, scales, bias.as_deref(), product)?;
+        Ok(Some(y.into()))
     }
 
     /// The layer without a bias that is added in a rounding of its own.
@@ -403,7 +444,7 @@ fn pack(
     Ok(LayerWeights {
         packed,
         quantized,
-        bias: None,
+        apart: None,
     })
 }
 

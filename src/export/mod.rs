@@ -51,7 +51,7 @@ pub use verify::{
     Verification, VerifyRequest, verify,
 };
 
-use crate::engine::Ranges;
+use crate::engine::{Arithmetic, Ranges};
 use crate::model::{Graph, Layer, ModelFormat, OnnxFile, ValueId};
 use crate::plan::{FileFormat, QuantizedTensors, TargetProfile};
 
@@ -84,7 +84,10 @@ pub fn model_file(
                 opset: None,
                 notes: Vec::new(),
                 beside: written.scripts,
-                arithmetic: StoredArithmetic::default(),
+                arithmetic: StoredArithmetic {
+                    runtime: Arithmetic::PyTorch,
+                    ..StoredArithmetic::default()
+                },
             });
         }
     }

@@ -121,7 +121,14 @@ fn networks_without_classes_are_rebuilt_too() {
         let Some(subject) = real(model, options) else {
             return;
         };
-        check(&subject, MIXED_16_8);
+        for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
+            let Some(report) = check(&subject, plan) else {
+                return;
+            };
+            let level = &report["verification"]["levels"][0];
+            let sqnr = number(&level["sqnr_db"]);
+            assert!(sqnr >= 40.0, "{model} {plan:?}: {level}");
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod openvino;
 pub mod parallel;
 mod planes;
 mod pool;
+pub mod pytorch;
 mod resize;
 mod scratch;
 #[cfg(test)]

@@ -63,6 +63,12 @@ macro_rules! for_type {
 pub(super) use for_type;
 
 /// A new CPU tensor.
+/// A function of every element of a tensor of floats.
+pub(super) fn mapped(x: &Tensor, function: fn(f32) -> f32) -> Result<Tensor, OpError> {
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    tensor(values.into_iter().map(function).collect(), x.dims())
+}
+
 pub(super) fn tensor<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tensor, OpError> {
     Ok(Tensor::from_vec(data, shape, &Device::Cpu)?)
 }

@@ -18,6 +18,7 @@ pub(super) mod onnx_runtime;
 pub(super) mod openvino;
 mod pad;
 mod pooling;
+pub(super) mod pytorch;
 mod reduce;
 mod shape;
 mod strided;

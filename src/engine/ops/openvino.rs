@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Inputs;
-use super::elements::tensor;
+use super::elements::{mapped, tensor};
 use crate::engine::error::OpError;
 use crate::engine::kernels::openvino::{plane_means, sigmoid};
 use crate::model::{Op, Unary};
@@ -22,11 +22,7 @@ pub(in crate::engine) fn evaluate(
         return Ok(None);
     }
     match (op, x.dims()) {
-        (Op::Unary(Unary::Sigmoid), dims) => {
-            let values = x.flatten_all()?.to_vec1::<f32>()?;
-            let y = values.into_iter().map(sigmoid).collect();
-            tensor(y, dims).map(Some)
-        }
+        (Op::Unary(Unary::Sigmoid), _) => mapped(x, sigmoid).map(Some),
         (Op::GlobalAveragePool, &[batch, channels, height, width]) => {
             let values = x.flatten_all()?.to_vec1::<f32>()?;
             let means = plane_means(&values, channels, [height, width]);

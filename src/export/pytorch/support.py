@@ -141,8 +141,9 @@ class Layer(nn.Module):
 class Conv(Layer):
     """A convolution over one, two or three axes.
 
-    With an input and a weight of integers it adds up products of codes, which are exact in float as long as
-    the sums stay below 2 ** 24, and scales the sums: the arithmetic of integer kernels.
+    With an input and a weight of integers it adds up products of codes and scales the sums: the arithmetic
+    of integer kernels. The sums are exact in float as long as they stay below 2 ** 24; over inputs of more
+    than 8 bits they are taken in double precision.
     """
 
     def __init__(self, store, path, **attributes):
@@ -154,7 +155,9 @@ class Conv(Layer):
         function = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
         if self.steps is None or not isinstance(self.input, Grid):
             return function(*self.operands(x, bias), **self.attributes)
-        sums = function(self.input.steps(x), self.steps, None, **self.attributes)
+        lowest, highest = self.input.limits
+        kind = torch.float64 if highest - lowest > 255 else x.dtype
+        sums = function(self.input.steps(x).to(kind), self.steps.to(kind), None, **self.attributes)
         channels = (-1,) + (1,) * (x.dim() - 2)
         # In double precision there is one rounding at the end, as in a fused multiply-add.
         y = sums.double() * (self.weight.scale * self.input.scale).reshape(channels).double()

@@ -64,13 +64,12 @@ pub(in crate::engine) fn plane_means(
 ) -> Vec<f32> {
     let pixels = height * width;
     let in_blocks = channels / BLOCK * BLOCK;
-    let in_turn = |numbers: &[f32]| numbers.iter().fold(None, added).unwrap_or(0.0);
     planes
         .chunks_exact(pixels.max(1))
         .enumerate()
         .map(|(index, plane)| {
             let sum = if index % channels.max(1) < in_blocks {
-                let rows: Vec<f32> = plane.chunks_exact(width).map(in_turn).collect();
+                let rows: Vec<f32> = plane.chunks_exact(width.max(1)).map(in_turn).collect();
                 in_turn(&rows)
             } else {
                 in_turn(plane)
@@ -80,9 +79,8 @@ pub(in crate::engine) fn plane_means(
         .collect()
 }
 
-/// A sum that begins with its first number.
-fn added(sum: Option<f32>, number: &f32) -> Option<f32> {
-    Some(sum.map_or(*number, |sum| sum + number))
+fn in_turn(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0.0, |sum, number| sum + number)
 }
 
 #[cfg(test)]

@@ -142,8 +142,8 @@ class Conv(Layer):
     """A convolution over one, two or three axes.
 
     With an input and a weight of integers it adds up products of codes and scales the sums: the arithmetic
-    of integer kernels. The sums are exact in float as long as they stay below 2 ** 24; over inputs of more
-    than 8 bits they are taken in double precision.
+    of integer kernels. The sums are exact in float as long as they stay below 2 ** 24; codes of more than
+    8 bits are taken apart, and the sums of both parts joined in double precision.
     """
 
     def __init__(self, store, path, **attributes):
@@ -156,11 +156,15 @@ class Conv(Layer):
         if self.steps is None or not isinstance(self.input, Grid):
             return function(*self.operands(x, bias), **self.attributes)
         lowest, highest = self.input.limits
-        kind = torch.float64 if highest - lowest > 255 else x.dtype
-        sums = function(self.input.steps(x).to(kind), self.steps.to(kind), None, **self.attributes)
+        steps = self.input.steps(x)
+        high = torch.floor(steps / 256) if highest - lowest > 255 else None
+        low = steps if high is None else steps - 256 * high
+        sums = function(low, self.steps, None, **self.attributes).double()
+        if high is not None:
+            sums = sums + 256 * function(high, self.steps, None, **self.attributes).double()
         channels = (-1,) + (1,) * (x.dim() - 2)
         # In double precision there is one rounding at the end, as in a fused multiply-add.
-        y = sums.double() * (self.weight.scale * self.input.scale).reshape(channels).double()
+        y = sums * (self.weight.scale * self.input.scale).reshape(channels).double()
         bias = self.bias if bias is None else bias
         return (y if bias is None else y + bias.reshape(channels).double()).float()
 

@@ -279,6 +279,9 @@ fn paths_ui(ui: &mut egui::Ui, session: &Session, view: &mut StartView, actions:
     }
 }
 
+/// What a button says, and what it does with a path.
+type Verb = (&'static str, fn(PathBuf) -> Action);
+
 /// What is read or written at a path that was typed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileKind {
@@ -296,8 +299,7 @@ impl FileKind {
         }
     }
 
-    /// Verbs of the buttons, each with what it does.
-    fn verbs(self) -> &'static [(&'static str, fn(PathBuf) -> Action)] {
+    fn verbs(self) -> &'static [Verb] {
         match self {
             Self::Project => &[
                 ("Open", Action::OpenProject),

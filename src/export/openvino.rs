@@ -26,14 +26,7 @@ pub(super) fn openvino_arithmetic(
     layers: &[Layer],
     quantized: &[QuantizedLayer],
 ) -> StoredArithmetic {
-    let forms = Forms {
-        graph,
-        layers,
-        quantized,
-        producers: producers(graph),
-        readers: graph.consumers(),
-        is_fixed: fixed_batch(graph).is_some(),
-    };
+    let forms = Forms::new(graph, layers, quantized);
     let mut edges = EdgeGrids::default();
     for (layer, stored) in layers.iter().zip(quantized) {
         if let (ActivationQuantizer::Affine(grid), true) =
@@ -74,7 +67,18 @@ struct Forms<'a> {
     is_fixed: bool,
 }
 
-impl Forms<'_> {
+impl<'a> Forms<'a> {
+    fn new(graph: &'a Graph, layers: &'a [Layer], quantized: &'a [QuantizedLayer]) -> Self {
+        Self {
+            graph,
+            layers,
+            quantized,
+            producers: producers(graph),
+            readers: graph.consumers(),
+            is_fixed: fixed_batch(graph).is_some(),
+        }
+    }
+
     /// The forms of a quantizer on a value, for its channels in turn.
     fn of(&self, value: ValueId, depth: usize) -> Vec<ChannelForm> {
         let all = |form| {
@@ -263,5 +267,62 @@ impl Forms<'_> {
             .and_then(|gate| self.readers[gate.index()].first().copied())
             .filter(|product| self.gated(*product) == Some(value));
         (None, Some(product.unwrap_or(reader)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::{quantize_layer_weight, weight_values};
+    use crate::model::{layers, load};
+    use crate::quant::{Grid, QuantSpec};
+
+    fn quantized(graph: &Graph, layer: &Layer) -> QuantizedLayer {
+        let weight_spec = QuantSpec::weight("8".parse().unwrap());
+        let values = weight_values(graph, layer).unwrap();
+        let grid = Grid::new(0.1, 3, 0, 255).unwrap();
+        QuantizedLayer {
+            weight: Some(quantize_layer_weight(layer, &values, &weight_spec).unwrap()),
+            weight_spec,
+            rounding: None,
+            activation: ActivationQuantizer::Affine(grid),
+            bias: None,
+            matmul_nbits: false,
+        }
+    }
+
+    #[test]
+    fn quantizers_are_fused_into_the_convolution_that_they_alone_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample-models");
+        let graph = load(&folder.join("signs-resnet.onnx")).unwrap();
+        let layers = layers(&graph);
+        let quantized: Vec<QuantizedLayer> = layers
+            .iter()
+            .map(|layer| quantized(&graph, layer))
+            .collect();
+        for is_fixed in [false, true] {
+            let forms = Forms {
+                is_fixed,
+                ..Forms::new(&graph, &layers, &quantized)
+            };
+            let alone = if is_fixed {
+                FactorForm::Apart
+            } else {
+                FactorForm::Fused
+            };
+            for layer in &layers {
+                // The second convolution of a block reads what the first gives, and nothing else does.
+                let form = if layer.name.ends_with("conv2/Conv") {
+                    FactorForm::AfterConvolution
+                } else {
+                    alone
+                };
+                let channels = usize::MAX;
+                let expected = [ChannelForm { channels, form }];
+                assert_eq!(forms.of(layer.input, 0), expected, "{}", layer.name);
+            }
+        }
     }
 }

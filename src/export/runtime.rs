@@ -68,8 +68,8 @@ impl Runtime {
     /// How a model is run: without and with graph optimisations, where that can be chosen.
     pub(super) fn levels(self) -> &'static [Level] {
         match self {
-            Self::OnnxRuntime => &[Level::Plain, Level::Kept, Level::Optimized],
-            Self::LiteRt | Self::OpenVino => &[Level::Plain, Level::Optimized],
+            Self::OnnxRuntime | Self::OpenVino => &[Level::Plain, Level::Kept, Level::Optimized],
+            Self::LiteRt => &[Level::Plain, Level::Optimized],
             Self::Torch => &[Level::Plain],
         }
     }

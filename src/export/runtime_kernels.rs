@@ -44,6 +44,9 @@ pub(super) fn executed(layers: &[ExecutedLayer]) -> String {
     let mut text = counted(integer, "layers on integers", "no layer runs on integers");
     text.push_str("; ");
     text.push_str(&counted(float, "layers in float", NO_FLOAT_LAYER));
+    if integer.contains_key("FullyConnected") {
+        text.push_str(". A product of 8-bit weights and a float input quantizes the input while it runs; the property DYNAMIC_QUANTIZATION_GROUP_SIZE = 0 keeps it in float");
+    }
     if !integer.is_empty() && cuts_pairs_of_products() {
         text.push_str(". This processor has no VNNI: oneDNN, which OpenVINO computes with, halves weights there so that pairs of products fit 16 bits; compare the graph as written, which runs in float");
     }
@@ -183,6 +186,7 @@ mod tests {
         let text = executed(&layers);
         let expected = "layers on integers: 2 Convolution; layers in float: 1 Convolution";
         assert!(text.starts_with(expected), "{text}");
+        assert!(executed(&[layer("FullyConnected", "i8")]).contains("GROUP_SIZE"));
         let text = executed(&layers[2..]);
         assert_eq!(
             text,

@@ -160,6 +160,10 @@ const OPENVINO: TargetProfile = TargetProfile {
             source: OPENVINO_DOC,
         },
         Claim {
+            text: "A product of 8-bit weights and a float input (FullyConnected) quantizes the input while it runs, in groups of 32 and also with f32 as the precision asked for; the property DYNAMIC_QUANTIZATION_GROUP_SIZE = 0 keeps it in float",
+            source: "found by running OpenVINO 2026.4",
+        },
+        Claim {
             text: "Weights of 4 bits are compression only: they are expanded beside a float input",
             source: "https://docs.openvino.ai/2024/openvino-workflow/model-optimization-guide/weight-compression.html",
         },

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::common::{quantscope, root, sample};
 use crate::exporting::{
-    MIXED_8_4, MIXED_16_8, Subject, W8A8, adds_products_whole, bundled, number, python_with, real,
+    DSCNN, MIXED_8_4, MIXED_16_8, MOBILENET, RESNET20, Subject, VIT, W8A8, WNET, YOLOX,
+    adds_products_whole, bundled, number, python_with, real,
 };
 
 /// A Python interpreter with ONNX Runtime, if there is one.
@@ -207,8 +208,7 @@ fn weights_rounded_on_data_run_in_onnx_runtime_as_they_are_simulated() {
     check(&bundled("signs-resnet.onnx"), "onnxruntime", &equalized);
     let checkpoint = bundled("signs-mobilenet.safetensors");
     check(&checkpoint, "onnxruntime", ROUNDED);
-    let options = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
-    if let Some(subject) = real("resnet20-cifar10.onnx", options) {
+    if let Some(subject) = real(RESNET20) {
         check(&subject, "onnxruntime", ROUNDED);
     }
 }
@@ -285,24 +285,8 @@ fn checkpoints_get_a_graph() {
 
 #[test]
 fn real_models_run_in_onnx_runtime_as_they_are_simulated() {
-    let resnet = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
-    for (model, options) in [
-        ("resnet20-cifar10.onnx", resnet),
-        (
-            "vit-mnist.onnx",
-            "--data @mnist/test --limit 400 --preprocess mean=.1307;std=.3081;channels=gray",
-        ),
-        ("dscnn-kws.onnx", "--data @kws"),
-        (
-            "wnet-drive.onnx",
-            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
-        ),
-        (
-            "mobilenetv1-025-imagenet.onnx",
-            "--data @imagenet500 --calib-samples 64 --limit 250 --preprocess imagenet",
-        ),
-    ] {
-        let Some(subject) = real(model, options) else {
+    for model in [RESNET20, VIT, DSCNN, WNET, MOBILENET] {
+        let Some(subject) = real(model) else {
             return;
         };
         for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
@@ -313,9 +297,7 @@ fn real_models_run_in_onnx_runtime_as_they_are_simulated() {
 
 #[test]
 fn a_detector_of_an_old_opset_runs_as_it_is_simulated() {
-    let options =
-        "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr";
-    let Some(subject) = real("yolox-nano-coco.onnx", options) else {
+    let Some(subject) = real(YOLOX) else {
         return;
     };
     // Only the last needs a newer opset.
@@ -362,10 +344,11 @@ fn every_format_of_a_weight_is_stored_exactly() {
         }
         check(&bundled("signs-mobilenet.onnx"), "generic", &plan);
     }
-    let Some(subject) = real(
+    let one = (
         "wnet-drive.onnx",
         "--data @drive --limit 1 --preprocess unit",
-    ) else {
+    );
+    let Some(subject) = real(one) else {
         return;
     };
     let groups = [

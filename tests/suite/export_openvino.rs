@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::exporting::{
-    MIXED_8_4, MIXED_16_8, Subject, W8A8, adds_products_whole, bundled, number, python_with, real,
-    script,
+    DSCNN, MIXED_8_4, MIXED_16_8, MOBILENET, RESNET20, Subject, VIT, W8A8, WNET, YOLOX,
+    adds_products_whole, bundled, number, python_with, real, script,
 };
 
 /// A Python interpreter with `OpenVINO`, if there is one.
@@ -95,30 +95,8 @@ fn bundled_models_run_in_openvino_as_they_are_simulated() {
 
 #[test]
 fn real_models_run_in_openvino_as_they_are_simulated() {
-    for (model, options) in [
-        (
-            "resnet20-cifar10.onnx",
-            "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225",
-        ),
-        (
-            "vit-mnist.onnx",
-            "--data @mnist/test --limit 400 --preprocess mean=.1307;std=.3081;channels=gray",
-        ),
-        ("dscnn-kws.onnx", "--data @kws"),
-        (
-            "wnet-drive.onnx",
-            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
-        ),
-        (
-            "mobilenetv1-025-imagenet.onnx",
-            "--data @imagenet500 --calib-samples 64 --limit 250 --preprocess imagenet",
-        ),
-        (
-            "yolox-nano-coco.onnx",
-            "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr",
-        ),
-    ] {
-        let Some(subject) = real(model, options) else {
+    for model in [RESNET20, VIT, DSCNN, WNET, MOBILENET, YOLOX] {
+        let Some(subject) = real(model) else {
             return;
         };
         for plan in [W8A8, MIXED_8_4, MIXED_16_8] {

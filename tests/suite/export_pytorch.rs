@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::common::sample;
 use crate::exporting::{
-    MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python_with, real, script,
+    CIFAR, DSCNN, MIXED_8_4, MIXED_16_8, Subject, VIT, W8A8, WNET, YOLOX, bundled, number,
+    python_with, real, script,
 };
 
 /// A Python interpreter with PyTorch, if there is one.
@@ -81,23 +82,18 @@ fn bundled_models_are_rebuilt_as_they_are_simulated() {
     }
 }
 
-const CIFAR: &str = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
-
 #[test]
 fn real_models_are_rebuilt_as_they_are_simulated() {
-    for (model, options) in [
+    for model in [
         ("resnet20-cifar10.safetensors", CIFAR),
         (
             "mobilenetv1-025-imagenet.safetensors",
             "--data @imagenet500 --calib-samples 64 --limit 300",
         ),
-        (
-            "vit-mnist.onnx",
-            "--data @mnist/test --limit 400 --preprocess mean=.1307;std=.3081;channels=gray",
-        ),
-        ("dscnn-kws.onnx", "--data @kws"),
+        VIT,
+        DSCNN,
     ] {
-        let Some(subject) = real(model, options) else {
+        let Some(subject) = real(model) else {
             return;
         };
         for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
@@ -108,17 +104,8 @@ fn real_models_are_rebuilt_as_they_are_simulated() {
 
 #[test]
 fn networks_without_classes_are_rebuilt_too() {
-    for (model, options) in [
-        (
-            "wnet-drive.onnx",
-            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
-        ),
-        (
-            "yolox-nano-coco.onnx",
-            "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr",
-        ),
-    ] {
-        let Some(subject) = real(model, options) else {
+    for model in [WNET, YOLOX] {
+        let Some(subject) = real(model) else {
             return;
         };
         for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
@@ -127,7 +114,7 @@ fn networks_without_classes_are_rebuilt_too() {
             };
             let level = &report["verification"]["levels"][0];
             let sqnr = number(&level["sqnr_db"]);
-            assert!(sqnr >= 40.0, "{model} {plan:?}: {level}");
+            assert!(sqnr >= 40.0, "{model:?} {plan:?}: {level}");
         }
     }
 }

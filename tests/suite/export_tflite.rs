@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::common::quantscope;
 use crate::exporting::{
-    MIXED_8_4, MIXED_16_8, Subject, W8A8, bundled, number, python_with, real, script,
+    DSCNN, MIXED_8_4, MIXED_16_8, RESNET20, Subject, VIT, W8A8, WNET, YOLOX, bundled, number,
+    python_with, real, script,
 };
 
 /// A Python interpreter with `LiteRT`, if there is one.
@@ -67,22 +68,15 @@ fn bundled_models_run_in_litert_as_they_are_simulated() {
 
 #[test]
 fn real_models_run_in_litert_as_they_are_simulated() {
-    let resnet = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
     let imagenet = "--data @imagenet500 --calib-samples 64 --limit 100 --preprocess imagenet";
-    for (model, options) in [
-        ("resnet20-cifar10.onnx", resnet),
-        ("dscnn-kws.onnx", "--data @kws"),
-        (
-            "wnet-drive.onnx",
-            "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
-        ),
+    for model in [
+        RESNET20,
+        DSCNN,
+        WNET,
         ("mobilenetv1-025-imagenet.onnx", imagenet),
-        (
-            "yolox-nano-coco.onnx",
-            "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr",
-        ),
+        YOLOX,
     ] {
-        let Some(subject) = real(model, options) else {
+        let Some(subject) = real(model) else {
             return;
         };
         for plan in [W8A8, MIXED_8_4, MIXED_16_8] {
@@ -311,10 +305,7 @@ fn evaluation_shows_what_the_file_computes() {
 
 #[test]
 fn a_graph_with_other_operators_is_refused_with_their_names() {
-    let Some(subject) = real(
-        "vit-mnist.onnx",
-        "--data @mnist/test --limit 50 --preprocess mean=.1307;std=.3081;channels=gray",
-    ) else {
+    let Some(subject) = real(VIT) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

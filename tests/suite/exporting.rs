@@ -55,8 +55,31 @@ pub(crate) fn bundled(model: &str) -> Subject {
     }
 }
 
-/// A real model, if it is there, with options in which `@` stands for the folder of the data.
-pub(crate) fn real(model: &str, options: &str) -> Option<Subject> {
+/// The file of a real model, and options of its data in which `@` stands for the folder of the data.
+pub(crate) type Real = (&'static str, &'static str);
+
+pub(crate) const CIFAR: &str = "--data @cifar10/test --calib @cifar10/calib --limit 500 --preprocess mean=.485,.456,.406;std=.229,.224,.225";
+pub(crate) const RESNET20: Real = ("resnet20-cifar10.onnx", CIFAR);
+pub(crate) const VIT: Real = (
+    "vit-mnist.onnx",
+    "--data @mnist/test --limit 400 --preprocess mean=.1307;std=.3081;channels=gray",
+);
+pub(crate) const DSCNN: Real = ("dscnn-kws.onnx", "--data @kws");
+pub(crate) const WNET: Real = (
+    "wnet-drive.onnx",
+    "--data @drive --calib-samples 3 --limit 2 --preprocess unit",
+);
+pub(crate) const MOBILENET: Real = (
+    "mobilenetv1-025-imagenet.onnx",
+    "--data @imagenet500 --calib-samples 64 --limit 250 --preprocess imagenet",
+);
+pub(crate) const YOLOX: Real = (
+    "yolox-nano-coco.onnx",
+    "--data @coco128 --calib-samples 8 --limit 4 --preprocess raw;letterbox=114;channels=bgr",
+);
+
+/// A real model, if it is there.
+pub(crate) fn real((model, options): Real) -> Option<Subject> {
     let folder = shared("data")?;
     let at = format!("{}/", folder.display());
     Some(Subject {

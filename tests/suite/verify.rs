@@ -105,7 +105,7 @@ fn without_an_interpreter_the_program_asks_its_own_runtime() {
 fn products_are_packed_for_the_runtimes_own_operator() {
     let Some(python) = python() else { return };
     let options = "--data @mnist/test --limit 100 --preprocess mean=.1307;std=.3081;channels=gray";
-    let Some(vit) = real("vit-mnist.onnx", options) else {
+    let Some(vit) = real(("vit-mnist.onnx", options)) else {
         return;
     };
     for (weights, granularity) in [

@@ -35,6 +35,11 @@ impl Arithmetic {
         self != Self::Integer || has_integer_dot_products()
     }
 
+    /// Whether operators are computed in ways of another runtime.
+    pub(super) fn has_own_operators(self) -> bool {
+        matches!(self, Self::OnnxRuntime | Self::OpenVino | Self::PyTorch)
+    }
+
     /// Whether what follows a layer may be computed with it.
     pub(super) fn joins_followers(self) -> bool {
         !matches!(self, Self::OpenVino | Self::PyTorch)

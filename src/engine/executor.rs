@@ -234,21 +234,11 @@ impl Executor {
             .map(|((index, layer), (weight, activation))| {
                 let weights = match weight {
                     None => self.prepare_layer(LayerId(index), &float, None)?.weights,
-                    Some(weight) if self.arithmetic == Arithmetic::OnnxRuntime => {
-                        Arc::new(LayerWeights::unpacked(&self.graph, layer, weight)?)
-                    }
-                    Some(weight)
-                        if self.arithmetic == Arithmetic::OpenVino
-                            || self.arithmetic.takes_apart(&activation) =>
-                    {
-                        let is_float = activation == ActivationQuantizer::Identity;
-                        let packed =
-                            LayerWeights::apart_from_bias(&self.graph, layer, weight, is_float);
-                        Arc::new(packed?)
-                    }
                     Some(weight) => {
-                        let packed = LayerWeights::of_quantized(&self.graph, layer, weight, None);
-                        Arc::new(packed?)
+                        let places = (&*self.graph, layer);
+                        let packed =
+                            LayerWeights::stored(places, weight, &activation, self.arithmetic)?;
+                        Arc::new(packed)
                     }
                 };
                 Ok(PreparedLayer {
@@ -485,26 +475,17 @@ impl Executor {
         node: &Node,
         inputs: &[Option<Value>],
     ) -> Result<Option<Value>, OpError> {
-        let is_own = matches!(
-            self.arithmetic,
-            Arithmetic::Auto | Arithmetic::Integer | Arithmetic::Float
-        );
-        if is_own || inputs.is_empty() || node.outputs.len() > 1 {
+        if !self.arithmetic.has_own_operators() || inputs.is_empty() || node.outputs.len() > 1 {
             return Ok(None);
         }
         let plain: Result<Vec<Option<Tensor>>, candle_core::Error> = inputs
             .iter()
             .map(|input| input.as_ref().map(Value::plain).transpose())
             .collect();
-        let plain = &plain?;
         let constant = node
             .input(1)
             .is_some_and(|id| self.graph.is_initializer(id));
-        let output = match self.arithmetic {
-            Arithmetic::OpenVino => ops::openvino::evaluate(&node.op, plain)?,
-            Arithmetic::PyTorch => ops::pytorch::evaluate(&node.op, plain)?,
-            _ => ops::onnx_runtime::evaluate(&node.op, plain, constant)?,
-        };
+        let output = ops::evaluate_as(self.arithmetic, &node.op, &plain?, constant)?;
         Ok(output.map(Value::from))
     }
 

@@ -92,7 +92,7 @@ impl LayerWeights {
     ///
     /// # Errors
     /// [`RunError`] names the layer if they do not fit it.
-    pub(super) fn unpacked(
+    fn unpacked(
         graph: &Graph,
         layer: &Layer,
         quantized: &QuantizedWeights,
@@ -129,6 +129,26 @@ impl LayerWeights {
         })
     }
 
+    /// Packs weights that are stored in a file as the arithmetic of its runtime takes them.
+    ///
+    /// # Errors
+    /// [`RunError`] names the layer if they do not fit it.
+    pub(super) fn stored(
+        (graph, layer): (&Graph, &Layer),
+        quantized: &QuantizedWeights,
+        input: &ActivationQuantizer,
+        arithmetic: Arithmetic,
+    ) -> Result<Self, RunError> {
+        if arithmetic == Arithmetic::OnnxRuntime {
+            return Self::unpacked(graph, layer, quantized);
+        }
+        if arithmetic == Arithmetic::OpenVino || arithmetic.takes_apart(input) {
+            let is_float = *input == ActivationQuantizer::Identity;
+            return Self::apart_from_bias(graph, layer, quantized, is_float);
+        }
+        Self::of_quantized(graph, layer, quantized, None)
+    }
+
     /// Packs weights whose levels were chosen elsewhere so that the bias is added in a rounding of its own.
     ///
     /// Products are summed in steps of the scales, also those of matrices; with a float input, in the
@@ -136,7 +156,7 @@ impl LayerWeights {
     ///
     /// # Errors
     /// [`RunError`] names the layer if they do not fit it.
-    pub(super) fn apart_from_bias(
+    fn apart_from_bias(
         graph: &Graph,
         layer: &Layer,
         quantized: &QuantizedWeights,
@@ -289,9 +309,7 @@ impl LayerWeights {
                 inputs.extend(own.as_ref().or(call.bias).cloned().map(Some));
                 // Quantized weights are computed from their codes, so that they are no constants.
                 let constant = self.quantized.is_none();
-                if call.arithmetic == Arithmetic::OnnxRuntime
-                    && let Some(output) = ops::onnx_runtime::evaluate(op, &inputs, constant)?
-                {
+                if let Some(output) = ops::evaluate_as(call.arithmetic, op, &inputs, constant)? {
                     return Ok(output);
                 }
                 ops::evaluate(op, &inputs, 1)?

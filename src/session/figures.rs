@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use super::files::write_atomically;
-use super::messages::{Remedy, Severity};
+use super::messages::Remedy;
 use super::session::Session;
 use crate::figure::{Figure, FigureFormat};
 
@@ -31,11 +31,7 @@ impl Session {
             return false;
         };
         match outcome {
-            Ok(path) => self.tell(
-                Severity::Info,
-                "Save plot",
-                format!("Written to {}", path.display()),
-            ),
+            Ok(path) => self.tell_of_file("Save plot", &path),
             Err(error) => self.report("Save plot", &error, None::<Remedy>),
         }
         true

@@ -230,16 +230,8 @@ impl Session {
             Ok(FileDone::PlanRead(plan)) => self.change_plan(plan),
             Ok(FileDone::ProjectRead(path, project)) => self.project_read(path, project),
             Ok(FileDone::Occupied(typed)) => self.occupied = Some(typed),
-            Ok(FileDone::PlanWritten(path)) => self.tell(
-                Severity::Info,
-                "Export plan",
-                format!("Written to {}", path.display()),
-            ),
-            Ok(FileDone::ReportWritten(path)) => self.tell(
-                Severity::Info,
-                "Save report",
-                format!("Written to {}", path.display()),
-            ),
+            Ok(FileDone::PlanWritten(path)) => self.tell_of_file("Export plan", &path),
+            Ok(FileDone::ReportWritten(path)) => self.tell_of_file("Save report", &path),
             Ok(FileDone::ProjectWritten(path, fingerprint)) => {
                 self.tell(
                     Severity::Info,

@@ -1,7 +1,7 @@
 //! The open document.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -495,6 +495,14 @@ impl Session {
             .filter_map(|bits| BitWidth::new(bits).ok())
             .map(NumberFormat::Int)
             .collect()
+    }
+
+    pub(super) fn tell_of_file(&mut self, title: &str, path: &Path) {
+        self.tell(
+            Severity::Info,
+            title,
+            format!("Written to {}", path.display()),
+        );
     }
 
     pub(super) fn tell(&mut self, severity: Severity, title: &str, text: String) {

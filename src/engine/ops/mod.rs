@@ -14,11 +14,11 @@ mod indexing;
 pub(super) mod math;
 mod matmul;
 mod normalization;
-pub(super) mod onnx_runtime;
-pub(super) mod openvino;
+mod onnx_runtime;
+mod openvino;
 mod pad;
 mod pooling;
-pub(super) mod pytorch;
+mod pytorch;
 mod reduce;
 mod shape;
 mod strided;
@@ -28,6 +28,7 @@ mod variadic;
 
 use candle_core::{DType, Tensor, WithDType};
 
+use super::arithmetic::Arithmetic;
 use super::error::OpError;
 use super::kernels::blocked::ChannelAffine;
 use super::value::Value;
@@ -42,6 +43,25 @@ pub(super) fn affine_of(epsilon: f32, parameters: Vec<Tensor>) -> Option<Channel
     let [mean, factor, bias] =
         normalization::affine_of_batch_norm(epsilon, channels, &Inputs(&inputs)).ok()?;
     Some(ChannelAffine::new([&mean, &factor, &bias]))
+}
+
+/// The output of an operator in the way of the runtime that `arithmetic` follows; `None` where that is none
+/// of its own. `constant` says whether input 1 is a constant of the file that the runtime executes.
+///
+/// # Errors
+/// Inputs that do not fit the operator.
+pub(super) fn evaluate_as(
+    arithmetic: Arithmetic,
+    op: &Op,
+    inputs: &[Option<Tensor>],
+    constant: bool,
+) -> Result<Option<Tensor>, OpError> {
+    match arithmetic {
+        Arithmetic::OnnxRuntime => onnx_runtime::evaluate(op, inputs, constant),
+        Arithmetic::OpenVino => openvino::evaluate(op, inputs),
+        Arithmetic::PyTorch => pytorch::evaluate(op, inputs),
+        Arithmetic::Auto | Arithmetic::Integer | Arithmetic::Float => Ok(None),
+    }
 }
 
 /// Evaluates one operator on values, which stay in blocks where they can.

@@ -166,7 +166,15 @@ fn counts(label: &str, log: bool) -> Axis {
 
 fn bars(name: &str, ink: Ink, histogram: &Histogram) -> Series {
     let width = histogram.bin_width().max(f64::MIN_POSITIVE);
-    let bars = histogram.counts().iter().enumerate().map(|(bin, count)| {
+    let counts = histogram.counts();
+    // Empty bins at the ends, which a range that grows by doubling leaves, would only widen the axis.
+    let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
+    let end = counts
+        .iter()
+        .rposition(|count| *count > 0)
+        .map_or(0, |last| last + 1);
+    let seen = counts.iter().enumerate().take(end).skip(first);
+    let bars = seen.map(|(bin, count)| {
         let start = histogram.bin_start(bin);
         Bar {
             x: [start, start + width],

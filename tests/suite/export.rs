@@ -41,7 +41,7 @@ fn check_file(python: &Path, report: &Value) {
 /// runtime's order, to 1e-3; and every layer that is fed with the runtime's own numbers gives the
 /// runtime's numbers, but for codes next to the middle between two. The simulation with exact sums
 /// rounds such codes to the other side now and then, and one of them changes later ones; it is as near
-/// to the runtime as the runtime is to itself after the smallest change of its scales (3 dB of
+/// to the runtime as the runtime is to itself after the smallest change of its scales (6 dB of
 /// tolerance, for which codes flip is chance).
 #[track_caller]
 pub(crate) fn check(subject: &Subject, target: &str, plan: &[&str]) {
@@ -119,7 +119,8 @@ fn check_level(name: &str, verification: &Value, level: &Value) {
     if let Some(agreement) = ordered["agreement"].as_f64() {
         assert!(agreement >= 0.995, "{name}: {ordered}");
     }
-    let least = f64::min(60.0, spread - 3.0);
+    // Both are one draw of the noise of a last bit: the half or the double is nothing to wonder at.
+    let least = f64::min(60.0, spread - 6.0);
     let sqnr = number(&level["sqnr_db"]);
     assert!(sqnr >= least, "{name}: {sqnr} dB, own spread {spread} dB");
 }

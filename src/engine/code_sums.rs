@@ -71,7 +71,7 @@ fn parts_of(code: i32) -> [i32; 3] {
 
 /// The sums of a layer over each part of its input's codes; `layer` runs it without a bias.
 ///
-/// A part that is 0 everywhere is left out.
+/// The first part is left out where it is 0 everywhere.
 fn in_parts(
     input: &Tensor,
     scale: f32,
@@ -87,7 +87,6 @@ fn in_parts(
         .zip([[-1, 1], [-128, 127], [0, 255]])
         .enumerate()
     {
-        // One part stays, so that there is a sum.
         if index == 0 && codes.iter().all(|parts| parts[0] == 0) {
             continue;
         }

@@ -15,7 +15,7 @@ use crate::plan::{Plan, PlanFile};
 use crate::search::{End, Goal, Prepare, SearchState, Shard, SpaceRequest, Stage};
 use crate::session::{
     OpenData, OpenModel, SearchRequest, SearchSetup, SessionError, default_cache_bytes, in_file,
-    prepare_plan, read_progress, run_search, write_atomically, write_json,
+    prepare_plan, read_progress, run_search, scores_in_folds, write_atomically, write_json,
 };
 
 /// At most so many plans of the front are measured on the evaluation samples, besides the uniform ones.
@@ -30,8 +30,8 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
     let request = arguments.data_options.request(arguments.data.clone());
     let data = OpenData::open(&model, request)?;
     announce(&data, arguments.output);
-    announce_samples(&data, arguments);
     let base = arguments.base(&model)?;
+    announce_samples(&data, &base, arguments);
     let request = request_of(arguments, &model, &base);
     let mut setup = SearchSetup::new(&model, &data, &base, request.clone())?;
     let ranges = if setup.needs_ranges() {
@@ -64,7 +64,6 @@ fn search(arguments: &SearchArguments) -> Result<Exit, SessionError> {
         &data,
         &setup,
         ranges.as_ref(),
-        &prepare,
         default_cache_bytes(),
         &cancel,
         &mut state,
@@ -100,12 +99,14 @@ fn request_of(arguments: &SearchArguments, model: &OpenModel, base: &Plan) -> Se
 }
 
 /// Says which samples score the search.
-fn announce_samples(data: &OpenData, arguments: &SearchArguments) {
+fn announce_samples(data: &OpenData, base: &Plan, arguments: &SearchArguments) {
     if arguments.output.quiet {
         return;
     }
     let which = if data.search_is_apart {
         "samples of the calibration folder that do not calibrate"
+    } else if scores_in_folds(data, base) {
+        "the calibration samples, for there are too few others beside the evaluation data; each half is scored with weights that are rounded without it"
     } else {
         "the calibration samples, for there are too few others beside the evaluation data"
     };

@@ -1,5 +1,6 @@
 //! Samples of a dataset as input tensors, in fixed order.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,10 +116,27 @@ impl Batches {
 
     /// The same batches over the first `count` samples.
     pub fn first(&self, count: usize) -> Self {
-        let mut fewer = self.clone();
-        fewer.held = None;
-        fewer.indices = self.indices.iter().copied().take(count).collect();
-        fewer
+        self.part(0..count)
+    }
+
+    /// Batches of the same size over some of the samples, by their places in the order of the batches.
+    pub fn part(&self, places: Range<usize>) -> Self {
+        let end = places.end.min(self.len());
+        self.over(self.indices[places.start.min(end)..end].into())
+    }
+
+    /// Batches of the same size over the samples that `others`, of the same dataset, do not hold.
+    pub fn without(&self, others: &Self) -> Self {
+        let left_out: HashSet<usize> = others.indices.iter().copied().collect();
+        let kept = self.indices.iter().copied();
+        self.over(kept.filter(|index| !left_out.contains(index)).collect())
+    }
+
+    fn over(&self, indices: Arc<[usize]>) -> Self {
+        let mut part = self.clone();
+        part.held = None;
+        part.indices = indices;
+        part
     }
 
     /// The same samples in smaller batches, for work that should be interrupted often.

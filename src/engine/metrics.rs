@@ -53,7 +53,7 @@ impl Classification {
     }
 
     /// Adds the counts of other samples.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.labelled += other.labelled;
         self.top1_hits += other.top1_hits;
         self.top5_hits += other.top5_hits;
@@ -179,7 +179,7 @@ impl Comparison {
     }
 
     /// Adds the comparison of other samples.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.samples += other.samples;
         self.classified += other.classified;
         self.agreements += other.agreements;

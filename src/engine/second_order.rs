@@ -29,7 +29,7 @@ use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::Plan;
-use crate::quant::NumberFormat;
+use crate::quant::{NumberFormat, with_widest_vectors};
 
 /// The loss that is expanded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -370,7 +370,9 @@ fn sum_of(
                 for ((g, y), q) in g.chunks(block).zip(y.chunks(block)).zip(q.chunks(block)) {
                     sums.fill(0.0);
                     squares.fill(0.0);
-                    add_lanes([g, y, q], lanes.max(1), &mut sums, &mut squares);
+                    with_widest_vectors(|| {
+                        add_lanes([g, y, q], lanes.max(1), &mut sums, &mut squares);
+                    });
                     for (sum, square) in sums.iter().zip(&squares) {
                         cell.first += f64::from(*sum);
                         cell.second += 0.5 * f64::from(*sum) * f64::from(*sum);
@@ -383,18 +385,45 @@ fn sum_of(
     })
 }
 
+/// Lanes that the compiler turns into wide instructions.
+const WIDE: usize = 16;
+
+#[inline(always)]
 fn add_lanes([g, y, q]: [&[f32]; 3], lanes: usize, sums: &mut [f32], squares: &mut [f32]) {
     if lanes == 1 {
-        // Many sums side by side, which the compiler turns into wide instructions.
-        const WIDE: usize = 16;
+        // Neighbours are summed side by side.
         let (mut wide, mut wide_squares) = ([0.0; WIDE], [0.0; WIDE]);
-        for ((g, y), q) in g.chunks(WIDE).zip(y.chunks(WIDE)).zip(q.chunks(WIDE)) {
-            add_lanes([g, y, q], WIDE, &mut wide, &mut wide_squares);
-        }
+        add_rows([g, y, q], &mut wide, &mut wide_squares);
         sums[0] += wide.iter().sum::<f32>();
         squares[0] += wide_squares.iter().sum::<f32>();
-        return;
+        let done = g.len() / WIDE * WIDE;
+        add_products([&g[done..], &y[done..], &q[done..]], 1, sums, squares);
+    } else if let (Ok(sums), Ok(squares)) = (sums.try_into(), squares.try_into()) {
+        add_rows([g, y, q], sums, squares);
+    } else {
+        add_products([g, y, q], lanes, sums, squares);
     }
+}
+
+/// Rows of [`WIDE`] lanes; what is left of the last one is not counted.
+#[inline(always)]
+fn add_rows([g, y, q]: [&[f32]; 3], sums: &mut [f32; WIDE], squares: &mut [f32; WIDE]) {
+    let (mut own_sums, mut own_squares) = (*sums, *squares);
+    let rows = g.as_chunks::<WIDE>().0.iter();
+    for ((g, y), q) in rows
+        .zip(y.as_chunks::<WIDE>().0)
+        .zip(q.as_chunks::<WIDE>().0)
+    {
+        for lane in 0..WIDE {
+            let product = g[lane] * (q[lane] - y[lane]);
+            own_sums[lane] += product;
+            own_squares[lane] += product * product;
+        }
+    }
+    (*sums, *squares) = (own_sums, own_squares);
+}
+
+fn add_products([g, y, q]: [&[f32]; 3], lanes: usize, sums: &mut [f32], squares: &mut [f32]) {
     for ((g, y), q) in g.chunks(lanes).zip(y.chunks(lanes)).zip(q.chunks(lanes)) {
         for ((((g, y), q), sum), square) in
             g.iter().zip(y).zip(q).zip(&mut *sums).zip(&mut *squares)

@@ -61,7 +61,7 @@ impl<R, F: FnOnce() -> R> SimdOp for Compiled<F> {
 
 /// Runs a loop compiled for the widest vectors that the processor has.
 #[inline(always)]
-pub(super) fn with_widest_vectors<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn with_widest_vectors<R>(work: impl FnOnce() -> R) -> R {
     Compiled(work).dispatch()
 }
 

@@ -45,6 +45,7 @@ pub use error_metrics::{
     ErrorSum, SliceErrors, cross_entropy, kl_divergence, mean_kl_divergence, sqnr_db,
     wilson_interval,
 };
+pub(crate) use fake_quantize::with_widest_vectors;
 pub use format::{BitWidth, NumberFormat};
 pub use grid::Grid;
 pub use half::HalfFormat;

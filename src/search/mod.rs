@@ -30,7 +30,7 @@ pub use frontier::{Candidate, Corner, Frontier};
 pub use judge::PairedDifference;
 pub use planner::{Planner, Proposal};
 pub use problem::{Problem, Solution};
-pub use run::{End, Limits, Prepare, SearchRun, Settings, Stage};
+pub use run::{End, Fold, Limits, Prepare, SearchRun, Settings, Stage};
 pub use score::{Power, Score};
 pub use shard::Shard;
 pub use space::{Bound, LayerSpace, Space, SpaceRequest};

@@ -8,9 +8,9 @@ use super::shard::Shard;
 use super::state::{MeasuredPlan, SearchState};
 use super::sweep::{StoredSweep, studied};
 use crate::engine::{
-    ActivationCache, Batches, Executor, FloatReference, LayerSettings, PreparedPlan, Protocol,
-    RunError, Sensitivity, SensitivityRequest, Subject, evaluate_float, evaluate_plan_cached,
-    sensitivity_part,
+    ActivationCache, Batches, Classification, Comparison, Executor, FloatReference, LayerSettings,
+    PreparedPlan, Protocol, RunError, Sensitivity, SensitivityRequest, Subject, evaluate_float,
+    evaluate_plan_cached, sensitivity_part,
 };
 use crate::jobs::CancelToken;
 use crate::plan::Plan;
@@ -51,16 +51,35 @@ pub enum Stage {
     Measuring(usize, usize),
 }
 
+/// Samples that score what was made ready without them.
+///
+/// Weights that are rounded on data fit these samples better than any other, the more so the fewer they
+/// are, so that they say nothing of a plan; two folds that are rounded without each other do.
+pub struct Fold<'a> {
+    /// The number of samples, whole batches but in the last fold.
+    pub samples: usize,
+    /// Makes single weights and inputs ready to be scored.
+    pub settings: Box<Settings<'a>>,
+    /// Makes plans ready to run.
+    pub prepare: Box<Prepare<'a>>,
+}
+
+impl std::fmt::Debug for Fold<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fold")
+            .field("samples", &self.samples)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a search runs on.
 pub struct SearchRun<'a> {
     /// The network.
     pub executor: &'a Executor,
     /// The samples that score.
     pub batches: &'a Batches,
-    /// Makes single weights and inputs ready to be scored.
-    pub settings: &'a Settings<'a>,
-    /// Makes plans ready to run.
-    pub prepare: &'a Prepare<'a>,
+    /// They are scored in these folds, in their order.
+    pub folds: Vec<Fold<'a>>,
     /// What may be chosen, and what for.
     pub planner: Planner<'a>,
     /// Memory for activations that evaluations share.
@@ -93,11 +112,10 @@ impl SearchRun<'_> {
         let started = Instant::now();
         self.score(state, Subject::Weights, news)?;
         self.score(state, Subject::Activations, news)?;
-        let mut reference = FloatReference::default();
+        let mut rulers = Vec::new();
         if state.measured.len() < limits.plans {
-            let nothing = &mut |_: &FloatReference| {};
-            reference = evaluate_float(self.executor, self.batches, self.cancel, nothing)?;
-            state.float = Score::of(&reference.metrics, &Default::default());
+            rulers = self.rulers()?;
+            state.float = float_score(&rulers);
         }
         let unmeasured = SearchState {
             measured: Vec::new(),
@@ -106,7 +124,6 @@ impl SearchRun<'_> {
         let first = self
             .planner
             .first_plans(&unmeasured.models().0, &unmeasured.meaning());
-        let cache = ActivationCache::new(self.executor, self.batches, 0, self.cache_bytes);
         loop {
             news(state, Stage::Measuring(state.measured.len(), limits.plans))?;
             if state.measured.len() >= limits.plans {
@@ -122,7 +139,7 @@ impl SearchRun<'_> {
                 return Ok(End::NothingLeft);
             };
             let before = Instant::now();
-            let plan = self.measure(proposal, &cache, &reference)?;
+            let plan = self.measure(proposal, &rulers)?;
             state.seconds.measure += before.elapsed().as_secs_f64();
             state.measured.push(plan);
         }
@@ -160,28 +177,33 @@ impl SearchRun<'_> {
             StoredSweep::new(sweep, Shard::WHOLE, &fingerprint, &layers, seconds)
         };
         let mut failed = None;
-        let settings = (self.settings)(subject, &known.request.widths)?;
-        let result = sensitivity_part(
-            self.executor,
-            &settings,
-            known,
-            &studied(Shard::WHOLE),
-            &self.batches.stopped_by(self.cancel),
-            self.cancel,
-            &mut |so_far| {
-                put(state, subject, Some(stored(so_far)));
-                let stage = Stage::Scoring(so_far.samples, so_far.total);
-                if let Err(error) = news(state, stage) {
-                    // What cannot be stored is not worth computing.
-                    failed.get_or_insert(error);
-                    self.cancel.cancel();
-                }
-            },
-        );
-        if let Some(error) = failed {
-            return Err(error);
+        let mut known = known;
+        for (fold, end) in self.folds.iter().zip(self.ends()) {
+            let settings = (fold.settings)(subject, &known.request.widths)?;
+            let result = sensitivity_part(
+                self.executor,
+                &settings,
+                known,
+                &studied(Shard::WHOLE),
+                // The batches of earlier folds are known by now.
+                &self.batches.first(end).stopped_by(self.cancel),
+                self.cancel,
+                &mut |so_far| {
+                    put(state, subject, Some(stored(so_far)));
+                    let stage = Stage::Scoring(so_far.samples, so_far.total);
+                    if let Err(error) = news(state, stage) {
+                        // What cannot be stored is not worth computing.
+                        failed.get_or_insert(error);
+                        self.cancel.cancel();
+                    }
+                },
+            );
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            known = result?;
         }
-        let mut sweep = stored(&result?);
+        let mut sweep = stored(&known);
         // Unreadable samples are left out; the sweep is done nevertheless.
         sweep.total = sweep.samples;
         state.seconds.score += started.elapsed().as_secs_f64();
@@ -206,26 +228,64 @@ impl SearchRun<'_> {
         widths
     }
 
-    fn measure(
-        &self,
-        proposal: Proposal,
-        cache: &ActivationCache,
-        reference: &FloatReference,
-    ) -> Result<MeasuredPlan, RunError> {
+    /// Where each fold ends in the order of the samples.
+    fn ends(&self) -> impl Iterator<Item = usize> + '_ {
+        self.folds.iter().scan(0, |end, fold| {
+            *end += fold.samples;
+            Some(*end)
+        })
+    }
+
+    fn rulers(&self) -> Result<Vec<Ruler>, RunError> {
+        let folds = self.folds.iter().zip(self.ends());
+        folds
+            .map(|(fold, end)| {
+                let batches = self.batches.part(end - fold.samples..end);
+                let nothing = &mut |_: &FloatReference| {};
+                let float = evaluate_float(self.executor, &batches, self.cancel, nothing)?;
+                let bytes = self.cache_bytes / self.folds.len().max(1);
+                let cache = ActivationCache::new(self.executor, &batches, 0, bytes);
+                Ok(Ruler { cache, float })
+            })
+            .collect()
+    }
+
+    fn measure(&self, proposal: Proposal, rulers: &[Ruler]) -> Result<MeasuredPlan, RunError> {
         let plan = self.planner.space.plan(&proposal.widths);
-        let prepared = (self.prepare)(&plan)?;
-        let evaluation = evaluate_plan_cached(
-            self.executor,
-            &prepared,
-            cache,
-            Some(reference),
-            self.cancel,
-            &mut |_| {},
-        )?;
-        let score = Score::of(&evaluation.plan, &evaluation.comparison);
-        let harms = evaluation.harms.iter().collect();
+        let mut metrics = Classification::default();
+        let mut comparison = Comparison::default();
+        let mut harms = Vec::new();
+        for (fold, ruler) in self.folds.iter().zip(rulers) {
+            let prepared = (fold.prepare)(&plan)?;
+            let evaluation = evaluate_plan_cached(
+                self.executor,
+                &prepared,
+                &ruler.cache,
+                Some(&ruler.float),
+                self.cancel,
+                &mut |_| {},
+            )?;
+            metrics.merge(&evaluation.plan);
+            comparison.merge(&evaluation.comparison);
+            harms.extend(evaluation.harms.iter());
+        }
+        let score = Score::of(&metrics, &comparison);
         Ok(self.planner.measured(proposal, score, harms))
     }
+}
+
+/// What plans are measured with on the samples of one fold.
+struct Ruler {
+    cache: ActivationCache,
+    float: FloatReference,
+}
+
+fn float_score(rulers: &[Ruler]) -> Score {
+    let mut metrics = Classification::default();
+    for ruler in rulers {
+        metrics.merge(&ruler.float.metrics);
+    }
+    Score::of(&metrics, &Comparison::default())
 }
 
 fn put(state: &mut SearchState, subject: Subject, sweep: Option<StoredSweep>) {

@@ -31,6 +31,7 @@ mod report_desk;
 mod scoring;
 mod search_desk;
 mod search_files;
+mod search_folds;
 mod search_setup;
 #[expect(
     clippy::module_inception,
@@ -72,6 +73,7 @@ pub use report::{MeasuredPlan, ReportRequest, write_report};
 pub use scoring::Scored;
 pub use search_desk::{SearchNews, Solver, SolverBasis, StoredSearch};
 pub use search_files::{PartFile, in_file, read_progress, write_json};
+pub(crate) use search_folds::scores_in_folds;
 pub use search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
 pub use session::{LAYER_ERROR_SAMPLES, PlanResult, Session};
 pub use standing::{Basis, Standing};

@@ -8,7 +8,7 @@ use super::error::SessionError;
 use super::messages::{Remedy, Severity};
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
-use super::search_setup::{SearchRequest, SearchSetup, prepare_plan, run_search};
+use super::search_setup::{SearchRequest, SearchSetup, run_search};
 use super::session::Session;
 use crate::engine::{Ranges, Subject};
 use crate::jobs::{JobContext, JobError};
@@ -379,7 +379,6 @@ fn work(
     cache_bytes: usize,
     mut state: SearchState,
 ) -> Result<(SearchNews, End), SessionError> {
-    let prepare = |plan: &Plan| prepare_plan(model, data, plan, ranges, &context.cancel);
     let mut begun = None;
     let mut last = Stage::Scoring(0, 0);
     let end = run_search(
@@ -387,7 +386,6 @@ fn work(
         data,
         setup,
         ranges,
-        &prepare,
         cache_bytes,
         &context.cancel,
         &mut state,

@@ -5,15 +5,16 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::open_data::OpenData;
 use super::open_model::OpenModel;
+use super::search_folds::{SearchFold, SearchFolds, rounds_on_data, scores_in_folds};
 use crate::engine::{
-    LayerSettings, PreparedPlan, Ranges, RunError, Subject, choose_calibrators, round_alone,
-    round_plan,
+    Batches, LayerSettings, PreparedPlan, Ranges, RoundedLayers, RunError, Subject,
+    choose_calibrators, round_alone, round_plan_knowing,
 };
 use crate::jobs::CancelToken;
-use crate::plan::{Fingerprint, LayerPlan, Plan, Rounding, Widths};
+use crate::plan::{Fingerprint, LayerPlan, Plan, Widths};
 use crate::quant::NumberFormat;
 use crate::search::{
-    End, Goal, Limits, Planner, Prepare, SearchError, SearchRun, SearchState, Shard, Space,
+    End, Fold, Goal, Limits, Planner, SearchError, SearchRun, SearchState, Shard, Space,
     SpaceRequest, Stage,
 };
 
@@ -90,10 +91,10 @@ impl SearchSetup {
             data.search.batch_size(),
             request.seed
         );
-        let scored = if rounds_on_data(base) {
-            b"search with rounded layers".as_slice()
-        } else {
-            b"search".as_slice()
+        let scored: &[u8] = match (rounds_on_data(base), scores_in_folds(data, base)) {
+            (true, true) => b"search with layers rounded on other samples",
+            (true, false) => b"search with rounded layers",
+            (false, _) => b"search",
         };
         let fingerprint = Fingerprint::of_parts([
             scored,
@@ -200,15 +201,6 @@ impl SearchSetup {
     }
 }
 
-/// Whether weights are rounded on calibration data, at whatever width.
-fn rounds_on_data(base: &Plan) -> bool {
-    let rounds = |layer: &LayerPlan| {
-        let corrects = layer.corrections.bias || layer.corrections.refit;
-        layer.rounding != Rounding::Nearest || corrects
-    };
-    base.layers().iter().any(rounds)
-}
-
 /// Runs a search until one of its limits is reached.
 ///
 /// # Errors
@@ -218,26 +210,24 @@ pub fn run_search(
     data: &OpenData,
     setup: &SearchSetup,
     ranges: Option<&Ranges>,
-    prepare: &Prepare<'_>,
     cache_bytes: usize,
     cancel: &CancelToken,
     state: &mut SearchState,
     news: &mut dyn FnMut(&SearchState, Stage) -> Result<(), SessionError>,
 ) -> Result<End, SessionError> {
-    let base = setup.space.base();
-    let settings = |subject: Subject, widths: &[NumberFormat]| {
-        let executor = &model.executor;
-        if subject == Subject::Weights && rounds_on_data(base) {
-            let calibration = &data.calibration;
-            return round_alone(executor, base, widths, calibration, cancel, &mut |_| {});
-        }
-        LayerSettings::new(executor, base, ranges, subject, widths, cancel)
+    let parts = SearchFolds::of(data, setup.space.base());
+    let work = Work {
+        model,
+        base: setup.space.base(),
+        identity: &data.fingerprint,
+        ranges,
+        cancel,
     };
+    let folds = parts.folds.iter().map(|fold| work.fold(fold));
     let run = SearchRun {
         executor: &model.executor,
-        batches: &data.search,
-        settings: &settings,
-        prepare,
+        batches: &parts.batches,
+        folds: folds.collect(),
         planner: setup.planner(model),
         cache_bytes,
         cancel,
@@ -249,10 +239,70 @@ pub fn run_search(
     run.run(state, &limits, news)
 }
 
+/// What making plans ready needs besides the samples.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    model: &'a OpenModel,
+    /// Schemes, rounding and corrections.
+    base: &'a Plan,
+    identity: &'a Fingerprint,
+    ranges: Option<&'a Ranges>,
+    cancel: &'a CancelToken,
+}
+
+impl<'a> Work<'a> {
+    fn fold(self, fold: &'a SearchFold) -> Fold<'a> {
+        let known = RoundedLayers::default();
+        Fold {
+            samples: fold.places.len(),
+            settings: Box::new(move |subject, widths| {
+                self.settings(&fold.rounding, subject, widths)
+            }),
+            prepare: Box::new(move |plan| self.prepare(&known, &fold.rounding, plan)),
+        }
+    }
+
+    fn settings(
+        &self,
+        samples: &Batches,
+        subject: Subject,
+        widths: &[NumberFormat],
+    ) -> Result<LayerSettings, RunError> {
+        let (executor, base) = (&self.model.executor, self.base);
+        if subject == Subject::Weights && rounds_on_data(base) {
+            return round_alone(executor, base, widths, samples, self.cancel, &mut |_| {});
+        }
+        LayerSettings::new(executor, base, self.ranges, subject, widths, self.cancel)
+    }
+
+    fn prepare(
+        &self,
+        known: &RoundedLayers,
+        samples: &Batches,
+        plan: &Plan,
+    ) -> Result<PreparedPlan, RunError> {
+        let executor = &self.model.executor;
+        if !plan.layers().iter().any(LayerPlan::rounds_on_data) {
+            return executor.prepare_cancellable(plan, self.ranges, self.cancel);
+        }
+        let rounded = round_plan_knowing(
+            known,
+            executor,
+            plan,
+            self.ranges,
+            samples,
+            self.identity,
+            self.cancel,
+            &mut |_| {},
+        )?;
+        rounded.prepare(executor, plan, self.ranges, self.identity)
+    }
+}
+
 /// Makes a plan ready to run as its layers say; what is taken from data is taken from calibration samples.
 ///
 /// # Errors
-/// As [`crate::engine::Executor::prepare`] and [`round_plan`], or cancelled.
+/// As [`crate::engine::Executor::prepare`] and [`round_plan_knowing`], or cancelled.
 pub fn prepare_plan(
     model: &OpenModel,
     data: &OpenData,
@@ -260,19 +310,12 @@ pub fn prepare_plan(
     ranges: Option<&Ranges>,
     cancel: &CancelToken,
 ) -> Result<PreparedPlan, RunError> {
-    let executor = &model.executor;
-    if !plan.layers().iter().any(LayerPlan::rounds_on_data) {
-        return executor.prepare_cancellable(plan, ranges, cancel);
-    }
-    let (batches, identity) = (&data.calibration, &data.fingerprint);
-    let rounded = round_plan(
-        executor,
-        plan,
+    let work = Work {
+        model,
+        base: plan,
+        identity: &data.fingerprint,
         ranges,
-        batches,
-        identity,
         cancel,
-        &mut |_| {},
-    )?;
-    rounded.prepare(executor, plan, ranges, identity)
+    };
+    work.prepare(&RoundedLayers::default(), &data.calibration, plan)
 }

@@ -11,6 +11,7 @@ use crate::engine::kernels::{
     Activation, ConvGeometry, ConvTransposeWeights, ConvWeights, MatMulWeights, conv_transpose2d,
     conv2d, matmul_packed,
 };
+use crate::engine::slices::with_f32;
 use crate::engine::value::Value;
 use crate::model::{Conv, ConvTranspose, Graph, Layer, Node, Op};
 use crate::quant::ActivationQuantizer;
@@ -18,7 +19,7 @@ use crate::quant::ActivationQuantizer;
 /// A packed transposed weight.
 #[derive(Debug)]
 pub(super) enum Adjoint {
-    /// Of a convolution of stride 1: a convolution with the kernel turned by half a circle.
+    /// Of a convolution of stride 1 or 2: a convolution with the kernel turned by half a circle.
     Turned(Conv, Arc<BlockedConvWeights>),
     /// Of any other convolution.
     Transposed(Conv, Arc<ConvTransposeWeights>),
@@ -45,7 +46,8 @@ impl Adjoint {
         Ok(Some(match (&node.op, weight.dims()) {
             (Op::Conv(conv), &[out, per_group, height, width]) => {
                 let shape = [out, per_group, height, width];
-                if conv.strides.iter().all(|stride| *stride == 1)
+                // Larger strides would convolve too many zeros.
+                if conv.strides.iter().all(|stride| *stride <= 2)
                     && BlockedConvWeights::fits(shape, conv.groups)
                 {
                     turned(conv, &values()?, shape)?
@@ -154,7 +156,14 @@ fn turned_back(
     let reach = [0, 1].map(|axis| forward.dilations[axis] * (kernel[axis] - 1));
     // More padding than the kernel reaches has windows of nothing but padding; they are left out.
     let over = |side: usize| forward.pads[side].saturating_sub(reach[side % 2]);
-    let mut gradient = gradient.clone();
+    let mut gradient = if forward.strides == [1, 1] {
+        gradient.clone()
+    } else {
+        let all_windows = [0, 1].map(|axis| {
+            (size[axis] + forward.pads[axis] + forward.pads[axis + 2]).saturating_sub(reach[axis])
+        });
+        spread(gradient, forward.strides, all_windows)?
+    };
     if (0..4).any(|side| over(side) > 0) {
         let plain = gradient.plain()?;
         let [_, _, height, width] = dims4(&plain)?;
@@ -168,6 +177,7 @@ fn turned_back(
         Value::Blocked { image, channels } => (image, *channels),
     };
     let geometry = ConvGeometry {
+        strides: [1, 1],
         pads: [0, 1, 2, 3].map(|side| reach[side % 2].saturating_sub(forward.pads[side])),
         ..forward
     };
@@ -181,6 +191,42 @@ fn turned_back(
         image,
         channels: weights.outputs(),
     })
+}
+
+/// The gradient at the windows that a convolution with `strides` computes, and 0 at those that it skips.
+fn spread(
+    gradient: &Value,
+    strides: [usize; 2],
+    [height, width]: [usize; 2],
+) -> Result<Value, OpError> {
+    let (image, channels) = gradient
+        .blocked()?
+        .ok_or_else(|| OpError::Shape(format!("expected an image, got {:?}", gradient.dims())))?;
+    let &[batch, blocks, rows, columns, lanes] = image.dims() else {
+        return Err(OpError::Shape("expected an image in blocks".to_owned()));
+    };
+    if rows * strides[0] >= height + strides[0] || columns * strides[1] >= width + strides[1] {
+        return Err(too_large(&gradient.dims()));
+    }
+    let dims = [batch, blocks, height, width, lanes];
+    let image = with_f32(&image, |pixels| {
+        let mut all = vec![0.0; dims.iter().product()];
+        let planes = all.chunks_mut((height * width * lanes).max(1));
+        for (plane, own) in planes.zip(pixels.chunks((rows * columns * lanes).max(1))) {
+            let lines = plane.chunks_mut((width * lanes).max(1));
+            for (line, row) in lines
+                .step_by(strides[0])
+                .zip(own.chunks((columns * lanes).max(1)))
+            {
+                let places = line.chunks_mut(lanes).step_by(strides[1]);
+                for (place, pixel) in places.zip(row.chunks(lanes)) {
+                    place.copy_from_slice(pixel);
+                }
+            }
+        }
+        Tensor::from_vec(all, &dims, image.device())
+    })?;
+    Ok(Value::Blocked { image, channels })
 }
 
 /// Height and width of `[N, C, H, W]`; `[N, C, W]` has a height of 1.

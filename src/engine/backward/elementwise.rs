@@ -13,18 +13,7 @@ use crate::model::{Binary, Op, Unary, Variadic};
 pub(super) fn of_one(passed: &Passed<'_>) -> Result<Value, OpError> {
     let gradient = passed.gradient()?;
     Ok(match &passed.node.op {
-        Op::Unary(Unary::Neg) => zip(gradient, gradient, |g, _| -g)?,
-        Op::Unary(op) => {
-            if let Some(slope) = slope_at_output(*op) {
-                zip(gradient, &passed.output()?, |g, y| g * slope(y))?
-            } else if let Unary::LeakyRelu { alpha } = *op {
-                zip(gradient, &passed.input(0)?, |g, x| {
-                    if x < 0.0 { g * alpha } else { g }
-                })?
-            } else {
-                zip(gradient, &passed.input(0)?, |g, x| g * slope(*op, x))?
-            }
-        }
+        Op::Unary(op) => unary(*op, gradient, passed)?,
         Op::Clip => {
             let bound = |index, default: f32| -> Result<f32, OpError> {
                 match passed.optional(index) {
@@ -46,16 +35,21 @@ pub(super) fn of_one(passed: &Passed<'_>) -> Result<Value, OpError> {
     })
 }
 
-/// Derivatives that follow from the output.
-fn slope_at_output(op: Unary) -> Option<fn(f32) -> f32> {
-    Some(match op {
-        Unary::Relu => |y| if y > 0.0 { 1.0 } else { 0.0 },
-        Unary::Sigmoid => |y| y * (1.0 - y),
-        Unary::Tanh => |y| 1.0 - y * y,
-        Unary::Exp => |y| y,
-        Unary::Sqrt => |y| 0.5 / y,
-        Unary::Reciprocal => |y| -y * y,
-        _ => return None,
+/// The slope follows from the output where it can, and else from the input.
+fn unary(op: Unary, gradient: &Value, passed: &Passed<'_>) -> Result<Value, OpError> {
+    let output = || passed.output();
+    Ok(match op {
+        Unary::Neg => zip(gradient, gradient, |g, _| -g)?,
+        Unary::Relu => zip(gradient, &output()?, |g, y| if y > 0.0 { g } else { 0.0 })?,
+        Unary::Sigmoid => zip(gradient, &output()?, |g, y| g * y * (1.0 - y))?,
+        Unary::Tanh => zip(gradient, &output()?, |g, y| g * (1.0 - y * y))?,
+        Unary::Exp => zip(gradient, &output()?, |g, y| g * y)?,
+        Unary::Sqrt => zip(gradient, &output()?, |g, y| g * 0.5 / y)?,
+        Unary::Reciprocal => zip(gradient, &output()?, |g, y| -g * y * y)?,
+        Unary::LeakyRelu { alpha } => zip(gradient, &passed.input(0)?, |g, x| {
+            if x < 0.0 { g * alpha } else { g }
+        })?,
+        op => zip(gradient, &passed.input(0)?, |g, x| g * slope(op, x))?,
     })
 }
 

@@ -22,6 +22,7 @@ use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{Binary, LayerId, Node, NodeId, Op, Reduction, Unary, ValueId, Variadic};
 use adjoint::Adjoint;
+use movement::KnownPlaces;
 use node::Passed;
 
 /// A graph that is ready for walks in reverse.
@@ -35,6 +36,7 @@ pub(super) struct Backward<'a> {
     layer_at: Vec<Option<LayerId>>,
     /// Nodes that a gradient goes through, indexed by [`NodeId`].
     passed: Vec<bool>,
+    places: KnownPlaces,
 }
 
 /// Sees the gradient of every layer's output.
@@ -76,6 +78,7 @@ impl<'a> Backward<'a> {
             adjoints: Vec::new(),
             layer_at,
             passed: Vec::new(),
+            places: KnownPlaces::default(),
         };
         backward.passed = backward.nodes_on_the_way()?;
         backward.adjoints = graph
@@ -225,7 +228,7 @@ impl<'a> Backward<'a> {
             | Op::LogSoftmax { .. } => {
                 normalization::normalization(passed).map(|gradient| vec![Some(gradient)])
             }
-            _ => movement::movement(passed, needed),
+            _ => movement::movement(&self.places, passed, needed),
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Run on the places of its input's elements instead of the elements, such an operator tells where each
 //! element of the output came from; the gradient goes back there.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{Device, Tensor};
 
 use super::node::Passed;
@@ -10,13 +13,56 @@ use crate::engine::error::OpError;
 use crate::engine::ops;
 use crate::engine::slices::with_f32;
 use crate::engine::value::Value;
-use crate::model::{Op, PadMode};
+use crate::model::{Op, PadMode, ValueId};
 
 /// Integers up to here are exact in `f32`.
 const MOST_PLACES: usize = 1 << 24;
 
+/// Places are kept up to so many in all.
+const MOST_KEPT: usize = 1 << 24;
+
+/// Where the elements of earlier outputs came from.
+///
+/// A batch that goes through in pieces asks for the same places again and again.
+#[derive(Debug, Default)]
+pub(super) struct KnownPlaces(Mutex<HashMap<Key, Arc<Places>>>);
+
+/// The first output of a node, and the shape of the input.
+type Key = (Option<ValueId>, Vec<usize>);
+
+/// For each output, the place of each of its elements in the input; what comes from elsewhere is beyond.
+type Places = Vec<Vec<u32>>;
+
+impl KnownPlaces {
+    /// The places of a node whose other inputs are constants.
+    fn get_or(
+        &self,
+        passed: &Passed<'_>,
+        dims: &[usize],
+        find: impl FnOnce() -> Result<Places, OpError>,
+    ) -> Result<Arc<Places>, OpError> {
+        let mut others = passed.node.inputs.iter().skip(1).flatten();
+        if !others.all(|id| passed.graph.is_initializer(*id)) {
+            return find().map(Arc::new);
+        }
+        let key = (passed.node.output(), dims.to_vec());
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(find()?);
+        let count = |places: &Places| places.iter().map(Vec::len).sum::<usize>();
+        let mut known = lock();
+        if known.values().map(|places| count(places)).sum::<usize>() + count(&found) <= MOST_KEPT {
+            known.insert(key, Arc::clone(&found));
+        }
+        Ok(found)
+    }
+}
+
 /// The gradients of the inputs that are moved.
 pub(super) fn movement(
+    known: &KnownPlaces,
     passed: &Passed<'_>,
     needed: &[bool],
 ) -> Result<Vec<Option<Value>>, OpError> {
@@ -30,7 +76,7 @@ pub(super) fn movement(
         Op::Where => {
             let parts = [1, 2].map(|index| {
                 if needed.get(index) == Some(&true) {
-                    by_places(passed, index).map(Some)
+                    by_places(known, passed, index).map(Some)
                 } else {
                     Ok(None)
                 }
@@ -45,7 +91,7 @@ pub(super) fn movement(
         | Op::Tile
         | Op::Transpose { .. }
         | Op::Resize(_)
-        | Op::Pad { .. } => Ok(vec![Some(by_places(passed, 0)?)]),
+        | Op::Pad { .. } => Ok(vec![Some(by_places(known, passed, 0)?)]),
         other => Err(OpError::Unsupported {
             reason: format!(
                 "the gradient of {} is not implemented; use the measured sweep instead",
@@ -72,13 +118,36 @@ fn concat(axis: i64, passed: &Passed<'_>) -> Result<Vec<Option<Value>>, OpError>
         .collect()
 }
 
-/// Runs the operator on places, counted from 1 so that 0 is what comes from elsewhere.
-fn by_places(passed: &Passed<'_>, index: usize) -> Result<Value, OpError> {
+/// Takes every element of the gradient to where that of the output came from.
+fn by_places(known: &KnownPlaces, passed: &Passed<'_>, index: usize) -> Result<Value, OpError> {
     let dims = passed.input(index)?.dims();
+    let count: usize = dims.iter().product();
+    let places = if matches!(passed.node.op, Op::Where) {
+        Arc::new(places_of(passed, index, &dims)?)
+    } else {
+        known.get_or(passed, &dims, || places_of(passed, index, &dims))?
+    };
+    let mut sums = vec![0.0f32; count];
+    for (moved, gradient) in places.iter().zip(passed.gradients) {
+        let Some(gradient) = gradient else { continue };
+        with_f32(&gradient.plain()?, |gradient| {
+            for (place, value) in moved.iter().zip(gradient) {
+                if let Some(sum) = sums.get_mut(*place as usize) {
+                    *sum += value;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Tensor::from_vec(sums, dims.as_slice(), &Device::Cpu)?.into())
+}
+
+/// Runs the operator on places, counted from 1 so that 0 is what comes from elsewhere.
+fn places_of(passed: &Passed<'_>, index: usize, dims: &[usize]) -> Result<Places, OpError> {
     let count: usize = dims.iter().product();
     if count > MOST_PLACES {
         return Err(OpError::TooLarge {
-            shape: dims,
+            shape: dims.to_vec(),
             limit: MOST_PLACES,
         });
     }
@@ -101,22 +170,18 @@ fn by_places(passed: &Passed<'_>, index: usize) -> Result<Value, OpError> {
     {
         *value = None;
     }
-    inputs[index] = Some(Tensor::from_vec(places, dims.as_slice(), &Device::Cpu)?);
+    inputs[index] = Some(Tensor::from_vec(places, dims, &Device::Cpu)?);
     let outputs = ops::evaluate(&passed.node.op, &inputs, passed.gradients.len())?;
-    let mut sums = vec![0.0f32; count + 1];
-    for (moved, gradient) in outputs.iter().zip(passed.gradients) {
-        let Some(gradient) = gradient else { continue };
+    let places = |moved: &Tensor| {
         with_f32(moved, |moved| {
-            with_f32(&gradient.plain()?, |gradient| {
-                for (place, value) in moved.iter().zip(gradient) {
-                    if let Some(sum) = sums.get_mut(*place as usize) {
-                        *sum += value;
-                    }
-                }
-                Ok(())
-            })
-        })?;
-    }
-    sums.remove(0);
-    Ok(Tensor::from_vec(sums, dims.as_slice(), &Device::Cpu)?.into())
+            Ok(moved
+                .iter()
+                .map(|place| (*place as u32).wrapping_sub(1))
+                .collect())
+        })
+    };
+    Ok(outputs
+        .iter()
+        .map(places)
+        .collect::<candle_core::Result<_>>()?)
 }

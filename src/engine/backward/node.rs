@@ -60,17 +60,19 @@ impl Passed<'_> {
     }
 }
 
-/// The elements of two values side by side, in the layout that both get.
+/// The elements of two values side by side, in the layout that both get: in blocks if one of them is,
+/// which is what convolutions go back through fastest.
 pub(super) fn zip(a: &Value, b: &Value, f: impl Fn(f32, f32) -> f32) -> candle_core::Result<Value> {
-    match (a, b) {
-        (Value::Blocked { image, channels }, Value::Blocked { image: other, .. }) => {
-            Ok(Value::Blocked {
-                image: zip_tensors(image, other, f)?,
-                channels: *channels,
-            })
-        }
-        _ => Ok(zip_tensors(&a.plain()?, &b.plain()?, f)?.into()),
+    let in_blocks = |value: &Value| matches!(value, Value::Blocked { .. });
+    if (in_blocks(a) || in_blocks(b))
+        && let (Some((first, channels)), Some((second, _))) = (a.blocked()?, b.blocked()?)
+    {
+        return Ok(Value::Blocked {
+            image: zip_tensors(&first, &second, f)?,
+            channels,
+        });
     }
+    Ok(zip_tensors(&a.plain()?, &b.plain()?, f)?.into())
 }
 
 pub(super) fn zip_tensors(

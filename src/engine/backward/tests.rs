@@ -279,6 +279,19 @@ fn convolutions() {
         ..conv(&[0; 4], 2, 1, 1)
     };
     check_with(Op::Conv(same), &IMAGE, &[tensor(&[2, 3, 3, 3], 7)]);
+    let uneven = Conv {
+        strides: vec![1, 2],
+        ..conv(&[0, 2, 1, 3], 1, 1, 1)
+    };
+    check_with(Op::Conv(uneven), &IMAGE, &[tensor(&[2, 3, 3, 3], 7)]);
+    let strided_over_padding = conv(&[1; 4], 2, 1, 1);
+    check_with(
+        Op::Conv(strided_over_padding),
+        &IMAGE,
+        &[tensor(&[4, 3, 1, 1], 7)],
+    );
+    let far = conv(&[1; 4], 3, 1, 1);
+    check_with(Op::Conv(far), &IMAGE, &[tensor(&[4, 3, 3, 3], 7)]);
     let row = conv(&[1, 1], 2, 1, 1);
     check_with(Op::Conv(row), &[2, 3, 6], &[tensor(&[4, 3, 3], 7)]);
     for (stride, padding) in [(2, 0), (2, 1), (1, 0)] {
@@ -430,6 +443,36 @@ fn movements() {
         });
         y
     });
+}
+
+#[test]
+fn a_second_walk_gives_the_same_gradients() {
+    let (executor, fed) = executor(&IMAGE, |builder, z| {
+        let bounds = [[0], [4], [3], [2]].map(|values| integers(&values));
+        let mut inputs = vec![z];
+        for (index, bound) in bounds.into_iter().enumerate() {
+            inputs.push(builder.initializer(&format!("c{index}"), bound));
+        }
+        builder.node("slice", Op::Slice, &inputs, "y")
+    });
+    let output = executor.graph().outputs()[0];
+    let held = run(&executor, &fed, Keep::Everything);
+    let backward = Backward::new(&executor).unwrap();
+    let walk = |seed: usize| {
+        let mut found = Vec::new();
+        let seed = tensor(&held.get(output).unwrap().dims(), seed);
+        let mut see = |_: LayerId, gradient: &Value| {
+            found = flat(gradient);
+            Ok(())
+        };
+        let seeds = vec![(output, Value::from(seed))];
+        let cancel = CancelToken::default();
+        backward.walk(&held, seeds, &cancel, &mut see).unwrap();
+        found
+    };
+    let (first, other, again) = (walk(3), walk(4), walk(3));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
 }
 
 #[test]

@@ -30,6 +30,7 @@ use super::units::{Unit, units};
 use super::weights::{BlockedConvWeights, Kind};
 use super::winograd_transforms::{Place, TransformInputs, TransformOutputs};
 use super::{BLOCK, Pixel};
+use crate::quant::with_widest_vectors;
 
 /// Outputs of a tile in each direction.
 pub(super) const TILE: usize = 4;
@@ -79,36 +80,53 @@ fn weight_transform() -> [[f64; 3]; SPAN] {
     ]
 }
 
-/// `G g Gᵀ`.
-fn transformed(kernel: [[f64; 3]; 3]) -> [[f32; SPAN]; SPAN] {
-    let g = weight_transform();
-    g.map(|left| {
-        let row = [0, 1, 2].map(|j| (0..3).map(|i| left[i] * kernel[i][j]).sum::<f64>());
-        g.map(|right| row.iter().zip(right).map(|(r, g)| r * g).sum::<f64>() as f32)
-    })
+/// One number for each output channel of a block.
+type Lanes = [f64; BLOCK];
+
+/// `Σ factor·term`, lane by lane.
+#[inline(always)]
+fn weighted(factors: [f64; 3], terms: [&Lanes; 3]) -> Lanes {
+    let mut sum = [0.0; BLOCK];
+    for (factor, term) in factors.into_iter().zip(terms) {
+        for (sum, value) in sum.iter_mut().zip(term) {
+            *sum += factor * value;
+        }
+    }
+    sum
 }
 
 impl WinogradWeights {
     /// From rows `[output blocks, input blocks, 9, channels of the block, 16]`.
-    pub(super) fn new(rows: &[Pixel], [blocks, inputs]: [usize; 2]) -> Self {
+    pub(super) fn new(rows: &[Pixel], shape: [usize; 2]) -> Self {
+        Self(with_widest_vectors(|| Self::transformed(rows, shape)))
+    }
+
+    /// `G g Gᵀ` of every kernel `g`.
+    #[inline(always)]
+    fn transformed(rows: &[Pixel], [blocks, inputs]: [usize; 2]) -> Vec<Pixel> {
+        let g = weight_transform();
         let mut weights = vec![[0.0; BLOCK]; POINTS * blocks * inputs];
         for block in 0..blocks {
             let own = &rows[block * inputs * 9..][..inputs * 9];
             for input in 0..inputs {
                 let first = input / BLOCK * BLOCK;
                 let channels = BLOCK.min(inputs - first);
-                let element = |place: usize| &own[first * 9 + place * channels + input - first];
-                let lanes: [_; BLOCK] = std::array::from_fn(|lane| {
-                    let at = |i: usize, j: usize| f64::from(element(i * 3 + j)[lane]);
-                    transformed([0, 1, 2].map(|i| [0, 1, 2].map(|j| at(i, j))))
+                let kernel: [Lanes; 9] = std::array::from_fn(|place| {
+                    own[first * 9 + place * channels + input - first].map(f64::from)
                 });
-                for point in 0..POINTS {
-                    weights[(point * blocks + block) * inputs + input] =
-                        lanes.map(|lane| lane[point / SPAN][point % SPAN]);
+                for (row, left) in g.into_iter().enumerate() {
+                    let columns = [0, 1, 2]
+                        .map(|j| weighted(left, [&kernel[j], &kernel[3 + j], &kernel[6 + j]]));
+                    for (column, right) in g.into_iter().enumerate() {
+                        let point = row * SPAN + column;
+                        let value = weighted(right, columns.each_ref());
+                        weights[(point * blocks + block) * inputs + input] =
+                            value.map(|value| value as f32);
+                    }
                 }
             }
         }
-        Self(weights)
+        weights
     }
 }
 

@@ -11,7 +11,7 @@ use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::executor::{Executor, PreparedPlan};
 use super::forward::run_batches;
-use super::metrics::{Classification, Comparison};
+use super::metrics::{Classification, Comparison, FloatOutputs};
 use super::run_options::{Keep, LayerTap, RunOptions};
 use super::sample_harms::SampleHarms;
 use super::sample_predictions::Predictions;
@@ -356,7 +356,9 @@ impl Evaluation {
             self.float.add(float, &batch.labels)?;
             self.plan.add(plan, &batch.labels)?;
         }
-        let divergences = self.comparison.add_rows(float, plan, batch.len)?;
+        let divergences = self
+            .comparison
+            .add_rows(&FloatOutputs::of(float)?, plan, batch.len)?;
         self.harms.add(&divergences, [float, plan], batch.len)?;
         self.predictions.add(batch, plan.first(), float.first())?;
         self.samples += batch.len;

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::error::RunError;
 use super::slices::{compare, with_f32};
-use crate::quant::{ErrorSum, cross_entropy, kl_divergence, wilson_interval};
+use crate::quant::{ErrorSum, ReferenceRow, cross_entropy, wilson_interval};
 
 /// Quantile of the normal distribution for a 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -192,21 +192,23 @@ impl Comparison {
     /// # Errors
     /// Outputs of different shapes.
     pub fn add(&mut self, float: &[Tensor], plan: &[Tensor], len: usize) -> Result<(), RunError> {
-        self.add_rows(float, plan, len).map(drop)
+        self.add_rows(&FloatOutputs::of(float)?, plan, len)
+            .map(drop)
     }
 
     /// As [`Comparison::add`], and tells the divergence of each sample of a classifier.
     pub(super) fn add_rows(
         &mut self,
-        float: &[Tensor],
+        float: &FloatOutputs<'_>,
         plan: &[Tensor],
         len: usize,
     ) -> Result<Vec<f64>, RunError> {
         self.samples += len as u64;
-        for (float, plan) in float.iter().zip(plan) {
+        for (float, plan) in float.outputs.iter().zip(plan) {
             self.outputs.merge(&compare(float, plan)?);
         }
-        let (Some(float), Some(plan)) = (float.first(), plan.first()) else {
+        let rows = &float.rows;
+        let (Some(float), Some(plan)) = (float.outputs.first(), plan.first()) else {
             return Ok(Vec::new());
         };
         let Some(classes) = class_count(float) else {
@@ -215,10 +217,11 @@ impl Comparison {
         let mut divergences = Vec::with_capacity(len);
         with_f32(float, |float| {
             with_f32(plan, |plan| {
-                for (float, plan) in float.chunks_exact(classes).zip(plan.chunks_exact(classes)) {
+                let logits = float.chunks_exact(classes).zip(plan.chunks_exact(classes));
+                for ((float, plan), row) in logits.zip(rows) {
                     self.classified += 1;
                     self.agreements += u64::from(largest(float) == largest(plan));
-                    let divergence = kl_divergence(float, plan);
+                    let divergence = row.divergence(plan);
                     self.kl_sum += divergence;
                     divergences.push(divergence);
                 }
@@ -226,6 +229,26 @@ impl Comparison {
             })
         })?;
         Ok(divergences)
+    }
+}
+
+/// Float outputs of a batch, ready to be compared with those of many plans.
+pub(super) struct FloatOutputs<'a> {
+    outputs: &'a [Tensor],
+    /// The rows of a classifier.
+    rows: Vec<ReferenceRow>,
+}
+
+impl<'a> FloatOutputs<'a> {
+    pub(super) fn of(outputs: &'a [Tensor]) -> Result<Self, RunError> {
+        let classifier = outputs.first().and_then(|o| Some((o, class_count(o)?)));
+        let rows = match classifier {
+            Some((logits, classes)) => with_f32(logits, |values| {
+                Ok(values.chunks_exact(classes).map(ReferenceRow::of).collect())
+            })?,
+            None => Vec::new(),
+        };
+        Ok(Self { outputs, rows })
     }
 }
 

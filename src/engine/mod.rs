@@ -5,6 +5,7 @@ mod activations;
 mod arithmetic;
 mod backward;
 mod batches;
+mod beyond;
 mod code_kernels;
 mod code_sums;
 mod cut_points;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use super::kernels::parallel::is_divided;
-use crate::model::{Graph, Shapes, ValueId, fixed_batch, infer_shapes};
+use crate::model::{Graph, NodeId, Shapes, ValueId, fixed_batch, infer_shapes};
 
 /// Bytes that a node may read and write for a piece: what a second-level cache holds.
 const PIECE_BYTES: usize = 1 << 20;
@@ -17,7 +17,10 @@ const FEWEST_PIECES: usize = 8;
 pub(super) struct BatchAxis {
     /// Whether a value's first axis runs over samples, indexed by [`ValueId`].
     first: Vec<bool>,
-    /// Most bytes that one node reads and writes for one sample.
+    /// Bytes that each node reads and writes for one sample, indexed by [`NodeId`]; empty where nothing
+    /// is cut.
+    node_bytes: Vec<usize>,
+    /// The most of them.
     sample_bytes: usize,
     /// Bytes of all computed values of one sample, or of the batch that the graph fixes.
     computed_bytes: usize,
@@ -33,6 +36,7 @@ impl BatchAxis {
         if fixed_batch(graph).is_some() {
             return Self {
                 first: vec![false; graph.values().len()],
+                node_bytes: Vec::new(),
                 sample_bytes: 0,
                 computed_bytes: bytes_of(computed(graph), &two),
                 input_bytes: bytes_of(graph.inputs(), &two),
@@ -53,9 +57,11 @@ impl BatchAxis {
             let computed = ends.filter(|id| !graph.is_initializer(**id));
             computed.map(|id| bytes(*id)).sum::<usize>()
         });
+        let node_bytes: Vec<usize> = node_bytes.collect();
         Self {
             first: ids().map(is_first).collect(),
-            sample_bytes: node_bytes.max().unwrap_or(0),
+            sample_bytes: node_bytes.iter().copied().max().unwrap_or(0),
+            node_bytes,
             computed_bytes: bytes_of(computed(graph), &two) / 2,
             input_bytes: bytes_of(graph.inputs(), &two) / 2,
         }
@@ -94,6 +100,21 @@ impl BatchAxis {
             samples = Some(own);
         }
         samples
+    }
+
+    /// How many samples may go through some nodes together, so that a cache holds what each node reads and
+    /// writes; `None` where samples cannot be put behind one another in all of `values`.
+    pub(super) fn samples_at_once<'a>(
+        &self,
+        nodes: &[NodeId],
+        mut values: impl Iterator<Item = &'a ValueId>,
+    ) -> Option<usize> {
+        let bytes = nodes
+            .iter()
+            .filter_map(|id| self.node_bytes.get(id.index()));
+        let most = bytes.copied().max().unwrap_or(0);
+        let fits = values.all(|id| self.first[id.index()]);
+        (fits && !self.node_bytes.is_empty()).then(|| PIECE_BYTES / most.max(1))
     }
 
     /// The pieces of a batch; `None` where its nodes are better split themselves.

@@ -1,19 +1,22 @@
 //! How much one layer at one width hurts.
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::activations::Activations;
 use super::batches::{Batch, Batches};
+use super::beyond::Beyond;
 use super::error::RunError;
 use super::evaluate::outputs_of;
 use super::executor::{Executor, PreparedPlan};
 use super::kernels::parallel::undivided;
 use super::layer_settings::LayerSettings;
-use super::metrics::{Classification, Comparison};
+use super::metrics::{Classification, Comparison, FloatOutputs};
 use super::ranges::Ranges;
 use super::run_options::{Keep, RunOptions};
 use super::slices::compare_values;
 use super::spread::{Spread, outcomes_of};
+use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::{LayerPlan, Plan};
@@ -217,15 +220,15 @@ pub fn sensitivity_part(
 ) -> Result<Sensitivity, RunError> {
     let request = known.request.clone();
     let float = executor.prepare_float()?;
-    let downstream: Vec<Vec<bool>> = (0..executor.layers().len() as u32)
-        .map(|index| executor.downstream(LayerId(index)))
+    let beyond: Vec<Beyond> = (0..executor.layers().len() as u32)
+        .map(|index| Beyond::layer(executor, LayerId(index)))
         .collect();
     let study = Study {
         executor,
         request: &request,
         settings,
         float: &float,
-        downstream: &downstream,
+        beyond: &beyond,
         cancel,
     };
     let mut result = known;
@@ -329,7 +332,7 @@ struct Study<'a> {
     request: &'a SensitivityRequest,
     settings: &'a LayerSettings,
     float: &'a PreparedPlan,
-    downstream: &'a [Vec<bool>],
+    beyond: &'a [Beyond],
     cancel: &'a CancelToken,
 }
 
@@ -349,51 +352,110 @@ impl Study<'_> {
             cells: vec![vec![SensitivityCell::default(); widths]; self.settings.rows().len()],
         };
         let float = outcomes_of(&mut result.float, &float_outputs, &batch.labels)?;
-        for width in 0..widths {
-            let all = self.settings.column(self.float, width);
-            for (index, row) in result.cells.iter_mut().enumerate() {
-                if !wanted.cells[index][width] {
-                    continue;
+        let reference = FloatOutputs::of(&float_outputs)?;
+        for (index, row) in result.cells.iter_mut().enumerate() {
+            let of_layer = |width: &usize| wanted.cells[index][*width];
+            let of_layer: Vec<usize> = (0..widths).filter(of_layer).collect();
+            let id = LayerId(index as u32);
+            for chunk in of_layer.chunks(self.at_once(id, batch)) {
+                let runs = match self.request.protocol {
+                    Protocol::OnlyOne => self.only(id, chunk, &held, batch)?,
+                    Protocol::AllButOne => self.all_but(id, chunk, batch)?,
+                };
+                for (width, run) in chunk.iter().zip(runs) {
+                    let cell = &mut row[*width];
+                    cell.local = run.local;
+                    let quantized = outcomes_of(&mut cell.metrics, &run.outputs, &batch.labels)?;
+                    let compared = &mut cell.comparison;
+                    let kl = compared.add_rows(&reference, &run.outputs, batch.len)?;
+                    let both = [&float_outputs[..], &run.outputs[..]];
+                    cell.spread.add(&float, &quantized, &kl, both, batch.len)?;
                 }
-                let cell = &mut row[width];
-                let run = self.cell(LayerId(index as u32), width, &held, batch, &all)?;
-                if self.request.protocol == Protocol::OnlyOne {
-                    let id = LayerId(index as u32);
-                    cell.local = layer_error(executor, id, &held, &run)?;
-                }
-                let outputs = outputs_of(executor, &run, batch.len)?;
-                let quantized = outcomes_of(&mut cell.metrics, &outputs, &batch.labels)?;
-                let compared = &mut cell.comparison;
-                let kl = compared.add_rows(&float_outputs, &outputs, batch.len)?;
-                let both = [&float_outputs[..], &outputs[..]];
-                cell.spread.add(&float, &quantized, &kl, both, batch.len)?;
             }
         }
         Ok(result)
     }
 
-    /// Runs what one layer at one width changes; `all` is every layer at this width.
-    fn cell(
-        &self,
-        id: LayerId,
-        width: usize,
-        held: &Activations,
-        batch: &Batch,
-        all: &PreparedPlan,
-    ) -> Result<Activations, RunError> {
+    /// How many widths of a layer go through the network together, as one batch.
+    fn at_once(&self, id: LayerId, batch: &Batch) -> usize {
         match self.request.protocol {
-            Protocol::OnlyOne => {
-                let setting = self.settings.rows()[id.index()][width].clone();
-                let changed = self.float.with_layer(id, setting);
-                let fed = upstream_of(held, &self.downstream[id.index()]);
-                rerun(self.executor, &changed, &fed, id, self.cancel)
-            }
-            Protocol::AllButOne => {
-                let changed = all.with_layer(id, self.float.layers()[id.index()].clone());
-                rerun(self.executor, &changed, &batch.fed, id, self.cancel)
-            }
+            Protocol::OnlyOne => self.beyond[id.index()].copies(batch.len),
+            Protocol::AllButOne => 1,
         }
     }
+
+    /// One layer at some widths; what lies beyond it runs once for all of them.
+    fn only(
+        &self,
+        id: LayerId,
+        widths: &[usize],
+        held: &Activations,
+        batch: &Batch,
+    ) -> Result<Vec<CellRun>, RunError> {
+        let (executor, beyond) = (self.executor, &self.beyond[id.index()]);
+        let layer = &executor.layers()[id.index()];
+        let before = beyond.before(held);
+        let mut parts = Vec::with_capacity(widths.len());
+        let mut runs = Vec::with_capacity(widths.len());
+        for width in widths {
+            let setting = self.settings.rows()[id.index()][*width].clone();
+            let changed = self.float.with_layer(id, setting);
+            let run = run_for(executor, &changed, &before, &[layer.output], self.cancel)?;
+            runs.push(CellRun {
+                local: layer_error(executor, id, held, &run)?,
+                outputs: Vec::new(),
+            });
+            parts.extend(run.get(layer.output).cloned());
+        }
+        let mut fed = beyond.repeated(held, widths.len())?;
+        fed.insert(
+            layer.output,
+            Value::joined(&parts.iter().collect::<Vec<_>>())?,
+        );
+        let outputs = executor.graph().outputs();
+        let run = run_for(executor, self.float, &fed, outputs, self.cancel)?;
+        let outputs = outputs_of(executor, &run, batch.len * widths.len())?;
+        for (index, run) in runs.iter_mut().enumerate() {
+            let own = |output: &Tensor| match output.dims().first() {
+                Some(&rows) if widths.len() > 1 && rows == batch.len * widths.len() => {
+                    output.narrow(0, index * batch.len, batch.len)
+                }
+                _ => Ok(output.clone()),
+            };
+            run.outputs = outputs
+                .iter()
+                .map(own)
+                .collect::<candle_core::Result<_>>()?;
+        }
+        Ok(runs)
+    }
+
+    /// Every layer at some widths but one.
+    fn all_but(
+        &self,
+        id: LayerId,
+        widths: &[usize],
+        batch: &Batch,
+    ) -> Result<Vec<CellRun>, RunError> {
+        let (executor, float) = (self.executor, self.float);
+        let run = |width: &usize| {
+            let all = self.settings.column(float, *width);
+            let changed = all.with_layer(id, float.layers()[id.index()].clone());
+            let outputs = executor.graph().outputs();
+            let run = run_for(executor, &changed, &batch.fed, outputs, self.cancel)?;
+            Ok(CellRun {
+                local: ErrorSum::default(),
+                outputs: outputs_of(executor, &run, batch.len)?,
+            })
+        };
+        widths.iter().map(run).collect()
+    }
+}
+
+/// What one layer at one width gives.
+struct CellRun {
+    local: ErrorSum,
+    outputs: Vec<Tensor>,
 }
 
 fn run_everything(
@@ -413,35 +475,19 @@ fn run_everything(
     )
 }
 
-/// The held values that a layer cannot change.
-fn upstream_of(held: &Activations, downstream: &[bool]) -> Activations {
-    let mut fed = held.clone();
-    for (index, reached) in (0u32..).zip(downstream) {
-        if *reached {
-            fed.remove(ValueId(index));
-        }
-    }
-    fed
-}
-
-fn rerun(
+fn run_for(
     executor: &Executor,
     prepared: &PreparedPlan,
     fed: &Activations,
-    id: LayerId,
+    wanted: &[ValueId],
     cancel: &CancelToken,
 ) -> Result<Activations, RunError> {
-    let mut keep = executor.graph().outputs().to_vec();
-    keep.push(executor.layers()[id.index()].output);
-    executor.run(
-        prepared,
-        fed,
-        RunOptions {
-            keep: Keep::Values(&keep),
-            cancel,
-            tap: None,
-        },
-    )
+    let options = RunOptions {
+        keep: Keep::Values(wanted),
+        cancel,
+        tap: None,
+    };
+    executor.run(prepared, fed, options)
 }
 
 fn layer_error(

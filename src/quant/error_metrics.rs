@@ -109,18 +109,40 @@ impl SliceErrors {
 /// Goes as far as the shorter row; empty rows give 0.
 pub fn kl_divergence(reference: &[f32], other: &[f32]) -> f64 {
     let classes = reference.len().min(other.len());
-    let (p_norm, q_norm) = (
-        log_sum_exp(&reference[..classes]),
-        log_sum_exp(&other[..classes]),
-    );
-    let terms = reference.iter().zip(other).map(|(&p, &q)| {
-        let (log_p, log_q) = (f64::from(p) - p_norm, f64::from(q) - q_norm);
-        let p = log_p.exp();
-        if p == 0.0 { 0.0 } else { p * (log_p - log_q) }
-    });
-    // Rounding may leave a tiny negative sum for equal rows.
-    let sum = terms.sum::<f64>();
-    if sum < 0.0 { 0.0 } else { sum }
+    ReferenceRow::of(&reference[..classes]).divergence(&other[..classes])
+}
+
+/// The softmax of a row of logits, for the divergences of many others from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferenceRow {
+    /// Logarithm of the probability of each class, and the probability.
+    classes: Vec<(f64, f64)>,
+}
+
+impl ReferenceRow {
+    /// The softmax of a row.
+    pub fn of(logits: &[f32]) -> Self {
+        let norm = log_sum_exp(logits);
+        let classes = logits.iter().map(|logit| {
+            let log_p = f64::from(*logit) - norm;
+            (log_p, log_p.exp())
+        });
+        Self {
+            classes: classes.collect(),
+        }
+    }
+
+    /// As [`kl_divergence`] with this row as the reference; `other` has as many classes.
+    pub fn divergence(&self, other: &[f32]) -> f64 {
+        let norm = log_sum_exp(other);
+        let terms = self.classes.iter().zip(other).map(|(&(log_p, p), &q)| {
+            let log_q = f64::from(q) - norm;
+            if p == 0.0 { 0.0 } else { p * (log_p - log_q) }
+        });
+        // Rounding may leave a tiny negative sum for equal rows.
+        let sum = terms.sum::<f64>();
+        if sum < 0.0 { 0.0 } else { sum }
+    }
 }
 
 /// Mean of [`kl_divergence`] over the rows of two logit matrices `[rows, classes]`.

@@ -164,6 +164,8 @@ fn set_visuals(visuals: &mut Visuals, palette: &Palette) {
         widget.weak_bg_fill = ground;
         widget.fg_stroke = Stroke::new(1.0, text);
     }
+    // A field on a card has the colour of the card.
+    widgets.inactive.bg_stroke = Stroke::new(1.0, pressed);
     widgets.hovered.fg_stroke.width = 1.5;
     visuals.weak_text_color = Some(palette.weak);
     visuals.hyperlink_color = palette.accent;

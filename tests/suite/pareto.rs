@@ -2,6 +2,7 @@
 
 use egui::Key;
 use egui_kittest::kittest::Queryable as _;
+use quantscope::search::{Axis, Goal, MeasuredPlan};
 use quantscope::session::Action;
 
 use crate::window::{Window, apply, measured, open_sample, session, wait_until, window};
@@ -37,6 +38,34 @@ fn the_budget_is_solved_at_once_and_letting_go_makes_it_the_plan() {
     );
     assert!(after.average_weight_bits < 8.0);
     assert!(session(&window).can_undo());
+}
+
+#[test]
+fn a_search_can_aim_at_the_size_of_the_plan() {
+    let mut window = window(egui::Theme::Light);
+    open_tab(&mut window);
+    window.get_by_label("Budget of the plan").focus();
+    window.step();
+    for _ in 0..6 {
+        window.key_press(Key::ArrowLeft);
+        window.run_steps(2);
+    }
+    let size = session(&window).cost().unwrap().size_bytes;
+    window.get_by_label("at the plan's size").click();
+    window.step();
+    window.get_by_label("Start search").click();
+    window.step();
+    wait_until(&mut window, "plans around the goal", |session| {
+        let news = session.search();
+        news.is_some_and(|news| {
+            let within = |plan: &&MeasuredPlan| plan.size_bytes <= size;
+            let found = news.state.measured.iter().filter(within);
+            found.count() > 0 && news.state.measured.len() >= 8
+        })
+    });
+    let goal = session(&window).search_setup().unwrap().request.goal;
+    let (axis, limit) = (Axis::Bytes, size as f64);
+    assert_eq!(goal, Some(Goal::Within { axis, limit }));
 }
 
 #[test]

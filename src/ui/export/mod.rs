@@ -13,7 +13,7 @@ use crate::session::{Action, ExportOrder, Session};
 use outcome::{outcome_ui, question_ui};
 
 /// Width of the window in points.
-const WIDTH: f32 = 620.0;
+const WIDTH: f32 = 640.0;
 /// Height of the list of changes in points.
 const CHANGES_HEIGHT: f32 = 130.0;
 /// Height of everything around what scrolls in points: title, margins, buttons and a question.

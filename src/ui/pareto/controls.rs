@@ -2,8 +2,10 @@
 
 use egui::{DragValue, ProgressBar, RichText};
 
+use super::points::PlotAxis;
+use super::slider::current_amount;
 use crate::quant::NumberFormat;
-use crate::search::{End, SpaceRequest, Stage};
+use crate::search::{End, Goal, SpaceRequest, Stage};
 use crate::session::{Action, SearchRequest, Session};
 use crate::ui::{format, theme};
 
@@ -12,12 +14,22 @@ const WEIGHTS: [&str; 7] = ["8", "7", "6", "5", "4", "3", "2"];
 /// Widths of inputs that can be switched on.
 const INPUTS: [&str; 5] = ["f32", "16", "8", "6", "4"];
 
-/// The widths and the number of plans.
+/// Where a search looks for better plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// Along the whole front.
+    Front,
+    /// Within what the current plan takes.
+    CurrentPlan,
+}
+
+/// The widths, the number of plans and where they are looked for.
 #[derive(Debug)]
 pub(super) struct Controls {
     weights: Vec<(NumberFormat, bool)>,
     inputs: Vec<(NumberFormat, bool)>,
     plans: usize,
+    aim: Aim,
 }
 
 impl Default for Controls {
@@ -33,6 +45,7 @@ impl Default for Controls {
             weights: switches(&WEIGHTS, &default.weights),
             inputs: switches(&INPUTS, &default.activations),
             plans: SearchRequest::PLANS,
+            aim: Aim::Front,
         }
     }
 }
@@ -55,6 +68,7 @@ impl Controls {
         &mut self,
         ui: &mut egui::Ui,
         session: &Session,
+        axis: PlotAxis,
         actions: &mut Vec<Action>,
     ) {
         ui.horizontal_wrapped(|ui| {
@@ -69,6 +83,7 @@ impl Controls {
                 .on_hover_text("The search stops when so many plans are measured, those of earlier runs included")
                 .accessible_name("Plans to measure");
             ui.label("plans");
+            self.aim_ui(ui, session, axis);
             if session.is_searching() {
                 if ui
                     .button("Stop search")
@@ -79,7 +94,7 @@ impl Controls {
                 }
                 progress_ui(ui, session);
             } else {
-                self.start_ui(ui, session, actions);
+                self.start_ui(ui, session, axis, actions);
             }
         });
         if !session.is_searching() {
@@ -87,7 +102,32 @@ impl Controls {
         }
     }
 
-    fn start_ui(&self, ui: &mut egui::Ui, session: &Session, actions: &mut Vec<Action>) {
+    fn aim_ui(&mut self, ui: &mut egui::Ui, session: &Session, axis: PlotAxis) {
+        ui.selectable_value(&mut self.aim, Aim::Front, "along the front")
+            .on_hover_text("Better plans are looked for at the sizes of all uniform plans");
+        let taken = current_amount(session, axis).map_or_else(String::new, |a| axis.amount(a));
+        ui.selectable_value(&mut self.aim, Aim::CurrentPlan, "at the plan's size")
+            .on_hover_text(format!(
+                "Three of four plans are looked for within what the current plan takes, {taken}; the budget below moves it"
+            ));
+    }
+
+    fn goal(&self, session: &Session, axis: PlotAxis) -> Option<Goal> {
+        let limit = match self.aim {
+            Aim::Front => None,
+            Aim::CurrentPlan => current_amount(session, axis),
+        };
+        let axis = axis.axis();
+        limit.map(|limit| Goal::Within { axis, limit })
+    }
+
+    fn start_ui(
+        &self,
+        ui: &mut egui::Ui,
+        session: &Session,
+        axis: PlotAxis,
+        actions: &mut Vec<Action>,
+    ) {
         let space = self.space();
         let why_disabled = if space.weights.is_empty() {
             Some("Choose at least one width of weights")
@@ -108,7 +148,7 @@ impl Controls {
         if response.clicked() {
             actions.push(Action::StartSearch(SearchRequest {
                 space,
-                goal: None,
+                goal: self.goal(session, axis),
                 plans: self.plans,
                 time: None,
                 seed: 0,

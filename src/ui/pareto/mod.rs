@@ -54,9 +54,9 @@ pub(crate) fn pareto_ui(
         .show(ui, |ui| {
             // The scroll bar lies over the right edge.
             ui.set_max_width(ui.available_width() - SCROLL_BAR);
-            view.controls.show_ui(ui, session, actions);
-            ui.separator();
             let axis = view.points.axis();
+            view.controls.show_ui(ui, session, axis, actions);
+            ui.separator();
             let space = view.controls.space();
             let preview = view.slider.show_ui(ui, session, axis, &space, actions);
             let hovered = view.points.show_ui(ui, session, preview.as_ref(), actions);

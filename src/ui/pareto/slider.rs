@@ -160,7 +160,8 @@ fn is_same_base(one: &Plan, other: &Plan) -> bool {
         })
 }
 
-fn current_amount(session: &Session, axis: PlotAxis) -> Option<f64> {
+/// What the current plan takes.
+pub(super) fn current_amount(session: &Session, axis: PlotAxis) -> Option<f64> {
     let cost = session.cost()?;
     Some(match axis {
         PlotAxis::Size => cost.size_bytes as f64,

@@ -1,7 +1,10 @@
 //! Reading tensors as slices, and comparing them chunk by chunk.
 
+use std::borrow::Cow;
+
 use candle_core::{CpuStorage, Storage, Tensor};
 
+use super::kernels::blocked::BLOCK;
 use super::kernels::parallel::for_each_chunk;
 use super::value::Value;
 use crate::quant::ErrorSum;
@@ -35,8 +38,13 @@ pub fn with_f32<R>(
 /// The shapes differ, or a value is not `f32`.
 pub fn compare_values(reference: &Value, approximation: &Value) -> candle_core::Result<ErrorSum> {
     match (reference, approximation) {
-        (Value::Blocked { .. }, Value::Blocked { .. }) => {
-            compare(&reference.elements()?, &approximation.elements()?)
+        (Value::Blocked { image, channels }, Value::Blocked { image: other, .. })
+            if !channels.is_multiple_of(BLOCK) =>
+        {
+            compare_lanes(image, other, *channels)
+        }
+        (Value::Blocked { image, .. }, Value::Blocked { image: other, .. }) => {
+            compare(image, other)
         }
         _ => compare(&reference.plain()?, &approximation.plain()?),
     }
@@ -72,6 +80,55 @@ pub fn compare(reference: &Tensor, approximation: &Tensor) -> candle_core::Resul
     })
 }
 
+/// As [`compare`] for images in blocks, without the lanes beyond the last channel.
+fn compare_lanes(
+    reference: &Tensor,
+    approximation: &Tensor,
+    channels: usize,
+) -> candle_core::Result<ErrorSum> {
+    let &[_, blocks, height, width, BLOCK] = reference.dims() else {
+        candle_core::bail!("expected an image in blocks, got {:?}", reference.dims());
+    };
+    if reference.dims() != approximation.dims() {
+        candle_core::bail!(
+            "cannot compare shapes {:?} and {:?}",
+            reference.dims(),
+            approximation.dims()
+        );
+    }
+    let plane = (height * width * BLOCK).max(1);
+    with_f32(reference, |reference| {
+        with_f32(approximation, |approximation| {
+            let mut parts = vec![ErrorSum::default(); reference.len() / plane];
+            for_each_chunk(&mut parts, 1, |index, parts| {
+                let lanes = BLOCK.min(channels - index % blocks * BLOCK);
+                let [reference, approximation] = [reference, approximation]
+                    .map(|image| first_lanes(&image[index * plane..][..plane], lanes));
+                for part in parts {
+                    part.add(&reference, &approximation);
+                }
+            });
+            let mut total = ErrorSum::default();
+            for part in &parts {
+                total.merge(part);
+            }
+            Ok(total)
+        })
+    })
+}
+
+/// The first lanes of every pixel.
+fn first_lanes(pixels: &[f32], lanes: usize) -> Cow<'_, [f32]> {
+    if lanes == BLOCK {
+        return Cow::Borrowed(pixels);
+    }
+    let mut first = Vec::with_capacity(pixels.len() / BLOCK * lanes);
+    for pixel in pixels.chunks_exact(BLOCK) {
+        first.extend_from_slice(&pixel[..lanes]);
+    }
+    Cow::Owned(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +142,33 @@ mod tests {
             .unwrap();
         let values = with_f32(&tensor, |values| Ok(values.to_vec())).unwrap();
         assert_eq!(values, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn lanes_beyond_the_last_channel_do_not_count() -> candle_core::Result<()> {
+        let image = |shift: f32| -> candle_core::Result<Value> {
+            let values: Vec<f32> = (0..2 * 19 * 6).map(|i| i as f32 * 0.25 + shift).collect();
+            Ok(Tensor::from_vec(values, (2, 19, 2, 3), &Device::Cpu)?.into())
+        };
+        let (plain, other) = (image(0.0)?, image(0.5)?);
+        let blocked = |value: &Value| -> candle_core::Result<Value> {
+            let (image, channels) = value.blocked()?.unwrap();
+            // What lies in the other lanes does not matter.
+            let filled = image.maximum(&image.ones_like()?)?;
+            Ok(Value::Blocked {
+                image: filled,
+                channels,
+            })
+        };
+        let expected = compare_values(
+            &blocked(&plain)?.plain()?.into(),
+            &blocked(&other)?.plain()?.into(),
+        )?;
+        let found = compare_values(&blocked(&plain)?, &blocked(&other)?)?;
+        assert_eq!(found.count, 2 * 19 * 6);
+        assert!((found.signal - expected.signal).abs() <= 1e-9 * expected.signal);
+        assert!((found.noise - expected.noise).abs() <= 1e-9 * expected.noise);
+        Ok(())
     }
 
     #[test]

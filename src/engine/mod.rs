@@ -17,6 +17,7 @@ mod executor;
 mod factor_rounding;
 mod followers;
 mod forward;
+mod gradient_moments;
 pub mod kernels;
 mod layer_settings;
 mod layer_weights;

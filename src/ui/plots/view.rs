@@ -93,6 +93,9 @@ impl<'a> PlotView<'a> {
     }
 }
 
+/// Points up to this share of the width have their names on their right.
+const LABELS_RIGHT: f64 = 0.85;
+
 /// The layer at a place of a plot over layers, the nearest one beyond its ends.
 pub(crate) fn layer_at(plot: &Plot, x: f64) -> LayerId {
     let last = plot.x.names.len().saturating_sub(1) as f64;
@@ -145,10 +148,18 @@ fn add_series<'a>(
             let marks = Points::new(name, PlotPoints::Owned(placed.clone()));
             let marks = marks.color(color).shape(marker_shape(*marker));
             ui.points(marks.radius(radius));
+            let bounds = ui.plot_bounds();
+            let right = bounds.min()[0] + LABELS_RIGHT * bounds.width();
             for index in labelled {
                 if let (Some(at), Some(name)) = (placed.get(*index), names.get(*index)) {
-                    let text = Text::new("", *at, format!("  {name}"));
-                    ui.text(text.anchor(Align2::LEFT_CENTER).allow_hover(false));
+                    // At the right edge there is no room beside the point but on its left.
+                    let (text, anchor) = if at.x < right {
+                        (format!("  {name}"), Align2::LEFT_CENTER)
+                    } else {
+                        (format!("{name}  "), Align2::RIGHT_CENTER)
+                    };
+                    let text = Text::new("", *at, text);
+                    ui.text(text.anchor(anchor).allow_hover(false));
                 }
             }
         }

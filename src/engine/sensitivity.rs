@@ -223,11 +223,18 @@ pub fn sensitivity_part(
     let beyond: Vec<Beyond> = (0..executor.layers().len() as u32)
         .map(|index| Beyond::layer(executor, LayerId(index)))
         .collect();
+    let columns = match request.protocol {
+        Protocol::OnlyOne => Vec::new(),
+        Protocol::AllButOne => (0..request.widths.len())
+            .map(|width| settings.column(&float, width))
+            .collect(),
+    };
     let study = Study {
         executor,
         request: &request,
         settings,
         float: &float,
+        columns: &columns,
         beyond: &beyond,
         cancel,
     };
@@ -332,6 +339,8 @@ struct Study<'a> {
     request: &'a SensitivityRequest,
     settings: &'a LayerSettings,
     float: &'a PreparedPlan,
+    /// All layers at each width, for [`Protocol::AllButOne`].
+    columns: &'a [PreparedPlan],
     beyond: &'a [Beyond],
     cancel: &'a CancelToken,
 }
@@ -439,8 +448,7 @@ impl Study<'_> {
     ) -> Result<Vec<CellRun>, RunError> {
         let (executor, float) = (self.executor, self.float);
         let run = |width: &usize| {
-            let all = self.settings.column(float, *width);
-            let changed = all.with_layer(id, float.layers()[id.index()].clone());
+            let changed = self.columns[*width].with_layer(id, float.layers()[id.index()].clone());
             let outputs = executor.graph().outputs();
             let run = run_for(executor, &changed, &batch.fed, outputs, self.cancel)?;
             Ok(CellRun {

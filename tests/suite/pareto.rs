@@ -18,18 +18,22 @@ fn open_tab(window: &mut Window) {
     window.run_steps(3);
 }
 
+fn lower_budget(window: &mut Window, steps: usize) {
+    window.get_by_label("Budget of the plan").focus();
+    window.step();
+    for _ in 0..steps {
+        window.key_press(Key::ArrowLeft);
+        window.run_steps(2);
+    }
+}
+
 #[test]
 fn the_budget_is_solved_at_once_and_letting_go_makes_it_the_plan() {
     let mut window = window(egui::Theme::Dark);
     open_tab(&mut window);
     window.get_by_label_contains("No plan is measured yet");
     let before = session(&window).cost().unwrap().size_bytes;
-    window.get_by_label("Budget of the plan").focus();
-    window.step();
-    for _ in 0..12 {
-        window.key_press(Key::ArrowLeft);
-        window.run_steps(2);
-    }
+    lower_budget(&mut window, 12);
     let after = session(&window).cost().unwrap();
     assert!(
         after.size_bytes < before,
@@ -44,12 +48,7 @@ fn the_budget_is_solved_at_once_and_letting_go_makes_it_the_plan() {
 fn a_search_can_aim_at_the_size_of_the_plan() {
     let mut window = window(egui::Theme::Light);
     open_tab(&mut window);
-    window.get_by_label("Budget of the plan").focus();
-    window.step();
-    for _ in 0..6 {
-        window.key_press(Key::ArrowLeft);
-        window.run_steps(2);
-    }
+    lower_budget(&mut window, 6);
     let size = session(&window).cost().unwrap().size_bytes;
     window.get_by_label("at the plan's size").click();
     window.step();

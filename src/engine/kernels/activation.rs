@@ -50,6 +50,17 @@ impl Activation {
         }
     }
 
+    /// The bounds that the function cuts a number to, if that is all it does.
+    #[inline(always)]
+    pub(super) fn bounds(self) -> Option<[f32; 2]> {
+        match self {
+            Self::None => Some([f32::NEG_INFINITY, f32::INFINITY]),
+            Self::Relu => Some([0.0, f32::INFINITY]),
+            Self::Clip { min, max } => Some([min, max]),
+            Self::LeakyRelu(_) | Self::Silu => None,
+        }
+    }
+
     /// Applies the function in place; the length is a multiple of the number of lanes.
     #[inline(always)]
     pub(super) fn apply<I: Isa>(self, isa: I, values: &mut [f32]) {

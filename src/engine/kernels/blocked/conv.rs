@@ -4,7 +4,6 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use rten_simd::SimdOp as _;
 
 use super::super::conv::{check_channels, windows};
 use super::super::geometry::ConvGeometry;
@@ -13,12 +12,11 @@ use super::super::planes::Windows;
 use super::super::scratch::{Element, with_scratch};
 use super::super::written::written;
 use super::super::{Activation, checked_len, contiguous_f32};
-use super::depthwise;
 use super::integer::{Codes, IntegerWeights};
 use super::layout::blocked_dims;
 use super::reading::{Copied, Quantized, Steps};
 use super::strips::{Fill, Source, Strips};
-use super::tile::{ConvolveBlock, Finish, Input, Rows, Step, steps_of_blocks};
+use super::tile::{Convolve, Finish, Input, OutputBlock, Rows, Step, steps_of_blocks};
 use super::units::{Unit, blocks_per_unit, units};
 use super::weights::{BlockedConvWeights, ChannelAffine, Kind};
 use super::winograd;
@@ -220,9 +218,9 @@ impl Call<'_> {
         }
         match (quantizer, &weights.scale) {
             (ActivationQuantizer::Identity, _) => {
-                self.run_as(&Copied, Arithmetic::Float, windows, batch, residual, y)
+                self.run_floats(&Copied, Arithmetic::Float, windows, batch, residual, y)
             }
-            (ActivationQuantizer::Affine(grid), Some(_)) => self.run_as(
+            (ActivationQuantizer::Affine(grid), Some(_)) => self.run_floats(
                 &Steps(grid),
                 Arithmetic::Steps {
                     scale: grid.scale(),
@@ -233,7 +231,7 @@ impl Call<'_> {
                 residual,
                 y,
             ),
-            (quantizer, _) => self.run_as(
+            (quantizer, _) => self.run_floats(
                 &Quantized(quantizer),
                 Arithmetic::Float,
                 windows,
@@ -241,6 +239,30 @@ impl Call<'_> {
                 residual,
                 y,
             ),
+        }
+    }
+
+    fn run_floats<F: Fill<Element = f32>>(
+        &self,
+        fill: &F,
+        arithmetic: Arithmetic<'_>,
+        windows: &Windows,
+        batch: usize,
+        residual: Option<&[f32]>,
+        y: &mut [MaybeUninit<f32>],
+    ) -> Result<()> {
+        match self.weights().kind {
+            Kind::Dense => self.run_as(fill, arithmetic, windows, batch, residual, y),
+            Kind::Depthwise => {
+                let scale = self.scales(arithmetic);
+                let pass = Pass {
+                    call: self,
+                    fill: fill as &dyn Fill<Element = f32>,
+                    arithmetic,
+                    scale: scale.as_deref(),
+                };
+                pass.depthwise(windows, batch, residual, y)
+            }
         }
     }
 
@@ -276,17 +298,11 @@ impl Call<'_> {
         if may_round && self.is_blocked && winograd::gains(self.weights(), windows) {
             return pass.winograd(self.weights().winograd(), windows, batch, residual, y);
         }
-        let is_pointwise = is_pointwise(windows) && self.weights().kind == Kind::Dense;
-        if is_pointwise && self.is_blocked {
+        if is_pointwise(windows) && self.is_blocked {
             let pixels = plane_len / BLOCK;
             let in_blocks = self.channels.div_ceil(BLOCK);
             let fitting = POINTWISE_BYTES / (in_blocks * BLOCK * size_of::<F::Element>());
-            let parts = if is_divided() {
-                2 * rayon::current_num_threads()
-            } else {
-                1
-            };
-            let parts = parts.div_ceil(batch).min(pixels.div_ceil(28));
+            let parts = parts_of_sample(batch).min(pixels.div_ceil(28));
             let part = fitting
                 .max(28)
                 .min(pixels.div_ceil(parts))
@@ -303,17 +319,12 @@ impl Call<'_> {
         } else {
             let strips = Strips::new(windows)?;
             let element = size_of::<F::Element>();
-            let (in_blocks, pixel_bytes) = match (self.weights().kind, self.is_blocked) {
-                (Kind::Depthwise, _) => (1, BLOCK * element),
-                (Kind::Dense, true) => (self.channels.div_ceil(BLOCK), BLOCK * element),
-                (Kind::Dense, false) => (self.channels, element),
-            };
-            let parts = if is_divided() {
-                (2 * rayon::current_num_threads()).div_ceil(batch)
+            let (in_blocks, pixel_bytes) = if self.is_blocked {
+                (self.channels.div_ceil(BLOCK), BLOCK * element)
             } else {
-                1
+                (self.channels, element)
             };
-            let rows = strips.strip_rows(in_blocks, pixel_bytes, parts);
+            let rows = strips.strip_rows(in_blocks, pixel_bytes, parts_of_sample(batch));
             checked_len(&[in_blocks, strips.block_pixels(rows), pixel_bytes])?;
             let strip_count = windows.output[0].div_ceil(rows);
             let units = units(
@@ -323,10 +334,10 @@ impl Call<'_> {
                 [rows, windows.output[1] * BLOCK],
                 blocks_per_unit(blocks, batch * strip_count),
             );
-            match self.weights().kind {
-                Kind::Dense if self.is_blocked => for_each(units, |unit| pass.strip(&strips, unit)),
-                Kind::Dense => for_each(units, |unit| pass.strip_of_planes(&strips, unit)),
-                Kind::Depthwise => for_each(units, |unit| depthwise_strip(&pass, &strips, unit)),
+            if self.is_blocked {
+                for_each(units, |unit| pass.strip(&strips, unit));
+            } else {
+                for_each(units, |unit| pass.strip_of_planes(&strips, unit));
             }
         }
         Ok(())
@@ -357,6 +368,15 @@ impl Call<'_> {
     }
 }
 
+/// Parts of a sample's output that give every thread work.
+pub(super) fn parts_of_sample(batch: usize) -> usize {
+    if is_divided() {
+        (2 * rayon::current_num_threads()).div_ceil(batch)
+    } else {
+        1
+    }
+}
+
 fn is_pointwise(windows: &Windows) -> bool {
     windows.kernel == [1, 1] && windows.strides == [1, 1] && windows.pads == [0; 4]
 }
@@ -373,7 +393,7 @@ pub(super) enum Arithmetic<'a> {
 }
 
 /// One way of computing a call.
-pub(super) struct Pass<'a, F> {
+pub(super) struct Pass<'a, F: ?Sized> {
     pub call: &'a Call<'a>,
     pub fill: &'a F,
     arithmetic: Arithmetic<'a>,
@@ -545,20 +565,22 @@ where
     fn float_blocks<T: Input>(&self, pixels: &[T], steps: &[Step], rows: Rows, unit: Unit<'_>) {
         let weights = self.call.weights();
         let block_len = weights.kernel_len() * weights.shape[1];
-        for (index, output) in unit.outputs.into_iter().enumerate() {
-            let block = unit.first_block + index;
-            ConvolveBlock {
-                pixels,
-                steps,
-                weights: &weights.rows[block * block_len..][..block_len],
-                rows,
-                finish: self.finish(block, unit.residuals.get(index).copied()),
-                output,
-            }
-            .run();
-        }
+        let strip = Convolve {
+            pixels,
+            steps,
+            rows,
+        };
+        let (first_block, residuals) = (unit.first_block, unit.residuals);
+        let outputs = (0..).zip(unit.outputs);
+        strip.run(outputs.map(|(index, output)| OutputBlock {
+            weights: &weights.rows[(first_block + index) * block_len..][..block_len],
+            finish: self.finish(first_block + index, residuals.get(index).copied()),
+            output,
+        }));
     }
+}
 
+impl<F: ?Sized> Pass<'_, F> {
     pub(super) fn finish<'b>(&'b self, block: usize, residual: Option<&'b [f32]>) -> Finish<'b> {
         Finish {
             scale: self.scale.and_then(|scale| scale.get(block)),
@@ -572,47 +594,4 @@ where
                 .map(|after| [&after.mean[block], &after.factor[block], &after.bias[block]]),
         }
     }
-}
-
-fn depthwise_strip<F: Fill>(pass: &Pass<'_, F>, strips: &Strips, unit: Unit<'_>)
-where
-    F::Element: Scratch,
-{
-    let (call, channels) = (pass.call, pass.call.channels());
-    let rows = Rows {
-        start: 0,
-        step: strips.row_step(),
-        count: unit.rows.len(),
-        width: strips.windows().output[1],
-    };
-    let offsets: Vec<usize> = strips.offsets().collect();
-    let weights = call.weights();
-    with_scratch(
-        strips.block_pixels(unit.rows.len()) * BLOCK,
-        |buffer, row_buffer| {
-            for (index, output) in unit.outputs.into_iter().enumerate() {
-                let block = unit.first_block + index;
-                let lanes = block * BLOCK..channels.min((block + 1) * BLOCK);
-                strips.fill(
-                    pass.fill,
-                    call.source(unit.sample),
-                    lanes,
-                    unit.rows.clone(),
-                    row_buffer,
-                    buffer,
-                );
-                if let Some(pixels) = F::Element::floats(buffer) {
-                    depthwise::ConvolveChannels {
-                        pixels,
-                        offsets: &offsets,
-                        weights: &weights.rows[block * offsets.len()..][..offsets.len()],
-                        rows,
-                        finish: pass.finish(block, unit.residuals.get(index).copied()),
-                        output,
-                    }
-                    .dispatch();
-                }
-            }
-        },
-    );
 }

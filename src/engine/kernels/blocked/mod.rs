@@ -18,6 +18,7 @@ mod layout;
 mod pool;
 mod products;
 mod reading;
+mod reduce;
 mod regions;
 mod spectral;
 mod spectral_sums;

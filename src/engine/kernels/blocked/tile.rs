@@ -53,12 +53,15 @@ pub(super) struct Rows {
 
 /// What the buffer of a strip consists of.
 pub(super) trait Input: Copy + Sync {
+    /// Most channels of a step.
+    const CHANNELS: usize;
     /// The number of a channel.
     fn channel(&self, channel: usize) -> f32;
 }
 
 /// The channels of a block.
 impl Input for Pixel {
+    const CHANNELS: usize = BLOCK;
     #[inline(always)]
     fn channel(&self, channel: usize) -> f32 {
         self[channel]
@@ -67,6 +70,7 @@ impl Input for Pixel {
 
 /// One channel; each has pixels of its own.
 impl Input for f32 {
+    const CHANNELS: usize = 1;
     #[inline(always)]
     fn channel(&self, _channel: usize) -> f32 {
         *self
@@ -100,6 +104,66 @@ impl<'a> Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// Finishes the sums of some pixels and writes them from place `at` of the output on.
+    #[inline(always)]
+    pub(super) fn write<I: Isa, const R: usize, const P: usize>(
+        &self,
+        isa: I,
+        mut sums: [[I::F32; R]; P],
+        at: usize,
+        output: &mut [MaybeUninit<f32>],
+    ) {
+        let ops = isa.f32();
+        let lanes = ops.len();
+        if let Some(scale) = self.scale {
+            let scale = load_pixel::<I, R>(isa, scale);
+            let bias = load_pixel::<I, R>(isa, self.bias);
+            for sums in &mut sums {
+                for ((sum, scale), bias) in sums.iter_mut().zip(scale).zip(bias) {
+                    *sum = ops.mul_add(*sum, scale, bias);
+                }
+            }
+        }
+        let output = &mut output[at..at + P * BLOCK];
+        if self.residual.is_none() && self.after.is_none() {
+            // Loops without a choice in them, for what most networks use.
+            if let Some([min, max]) = self.activation.bounds() {
+                let (min, max) = (ops.splat(min), ops.splat(max));
+                write_each(
+                    isa,
+                    &sums,
+                    output,
+                    #[inline(always)]
+                    |sum| ops.min(max, ops.max(min, sum)),
+                );
+                return;
+            }
+            if let Activation::LeakyRelu(slope) = self.activation {
+                let (slope, zero) = (ops.splat(slope), ops.zero());
+                write_each(
+                    isa,
+                    &sums,
+                    output,
+                    #[inline(always)]
+                    |sum| ops.select(ops.mul(sum, slope), sum, ops.lt(sum, zero)),
+                );
+                return;
+            }
+        }
+        // By value, so that the sums are in memory for this loop alone.
+        for (pixel, sums) in sums.into_iter().enumerate() {
+            for (register, sum) in sums.into_iter().enumerate() {
+                let place = pixel * BLOCK + register * lanes;
+                let sum = match self.residual {
+                    Some(residual) => ops.add(sum, ops.load(&residual[at + place..])),
+                    None => sum,
+                };
+                let y = self.of(isa, sum, register);
+                ops.store_uninit(y, &mut output[place..]);
+            }
+        }
+    }
+
     /// The finished output of one register, of which there are `R` in a pixel.
     #[inline(always)]
     pub(super) fn of<I: Isa>(&self, isa: I, sum: I::F32, register: usize) -> I::F32 {
@@ -119,19 +183,80 @@ impl Finish<'_> {
     }
 }
 
-/// One output block of one strip.
-pub(super) struct ConvolveBlock<'a, T> {
+/// Writes a function of the sums of some pixels.
+#[inline(always)]
+fn write_each<I: Isa, const R: usize, const P: usize>(
+    isa: I,
+    sums: &[[I::F32; R]; P],
+    output: &mut [MaybeUninit<f32>],
+    finished: impl Fn(I::F32) -> I::F32,
+) {
+    let ops = isa.f32();
+    for (pixel, sums) in sums.iter().enumerate() {
+        for (register, sum) in sums.iter().enumerate() {
+            let place = pixel * BLOCK + register * ops.len();
+            ops.store_uninit(finished(*sum), &mut output[place..]);
+        }
+    }
+}
+
+/// What all output blocks of one strip read.
+#[derive(Clone, Copy)]
+pub(super) struct Convolve<'a, T> {
     pub pixels: &'a [T],
     pub steps: &'a [Step],
+    pub rows: Rows,
+}
+
+/// One output block of one strip.
+pub(super) struct OutputBlock<'a> {
     /// One row of 16 outputs for each step and channel.
     pub weights: &'a [Pixel],
-    pub rows: Rows,
     pub finish: Finish<'a>,
     /// Every number is written.
     pub output: &'a mut [MaybeUninit<f32>],
 }
 
-impl<T: Input> SimdOp for ConvolveBlock<'_, T> {
+impl<T: Input> Convolve<'_, T> {
+    /// Computes some output blocks with the widest registers.
+    ///
+    /// With 32 registers a pixel is read once for two blocks: reading each number for one
+    /// multiply-add takes as many loads as multiply-adds, and the loads are then what limits.
+    pub(super) fn run<'b>(self, blocks: impl IntoIterator<Item = OutputBlock<'b>>) {
+        let mut blocks = blocks.into_iter();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = rten_simd::isa::Avx512Isa::new() {
+            while let Some(first) = blocks.next() {
+                match blocks.next() {
+                    Some(second) => run_two(isa, self.tiles([first, second])),
+                    None => run_one(isa, self.tiles([first])),
+                }
+            }
+            return;
+        }
+        for block in blocks.by_ref() {
+            self.tiles([block]).dispatch();
+        }
+    }
+
+    fn tiles<'b, const B: usize>(self, blocks: [OutputBlock<'b>; B]) -> Tiles<'b, T, B>
+    where
+        Self: 'b,
+    {
+        Tiles {
+            strip: self,
+            blocks,
+        }
+    }
+}
+
+/// Output blocks that are computed together.
+struct Tiles<'a, T, const B: usize> {
+    strip: Convolve<'a, T>,
+    blocks: [OutputBlock<'a>; B],
+}
+
+impl<T: Input> SimdOp for Tiles<'_, T, 1> {
     type Output = ();
 
     #[inline(always)]
@@ -143,47 +268,95 @@ impl<T: Input> SimdOp for ConvolveBlock<'_, T> {
     }
 }
 
-impl<T: Input> ConvolveBlock<'_, T> {
-    /// Computes the block with the widest registers.
-    pub(super) fn run(self) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(isa) = rten_simd::isa::Avx512Isa::new() {
-            run_wide(isa, self);
-            return;
-        }
-        self.dispatch();
-    }
-}
-
 /// The many tiles for 32 registers are compiled here, for this instruction set alone.
 #[cfg(target_arch = "x86_64")]
 #[expect(
     unsafe_code,
     reason = "a function for an instruction set may only be called where the processor has it"
 )]
-fn run_wide<T: Input>(isa: rten_simd::isa::Avx512Isa, block: ConvolveBlock<'_, T>) {
+fn run_one<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 1>) {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,f16c")]
-    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, block: ConvolveBlock<'_, T>) {
-        block.wide_tiles(isa);
+    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 1>) {
+        tiles.wide_tiles(isa);
     }
     // SAFETY: there is an `Avx512Isa` only where the processor has these instructions.
-    unsafe { wide(isa, block) }
+    unsafe { wide(isa, tiles) }
+}
+
+/// As [`run_one`], for two blocks.
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "a function for an instruction set may only be called where the processor has it"
+)]
+fn run_two<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 2>) {
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,f16c")]
+    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 2>) {
+        tiles.wide_tiles(isa);
+    }
+    // SAFETY: there is an `Avx512Isa` only where the processor has these instructions.
+    unsafe { wide(isa, tiles) }
 }
 
 /// Most pixels of a tile in 32 registers of 16 numbers.
 #[cfg(target_arch = "x86_64")]
 const WIDE: usize = 28;
-/// Most pixels of each row of a tile of two rows.
+/// Most pixels of half of such a tile: in one of two rows, or of one of two output blocks.
 #[cfg(target_arch = "x86_64")]
-const PAIRED: usize = 14;
+const PAIRED: usize = WIDE / 2;
 /// Most pixels of a tile in 16 registers of 8 numbers, or as many of 4.
 const NARROW: usize = 6;
 
-impl<T: Input> ConvolveBlock<'_, T> {
+#[cfg(target_arch = "x86_64")]
+impl<T: Input> Tiles<'_, T, 2> {
+    #[inline(always)]
+    fn wide_tiles<I: Isa>(mut self, isa: I) {
+        let Rows { count, width, .. } = self.strip.rows;
+        let mut row = 0;
+        while row < count {
+            if width <= PAIRED / 2 && row + 1 < count {
+                match width {
+                    1 => self.tile::<I, 1, 2, 1>(isa, row, 0),
+                    2 => self.tile::<I, 1, 2, 2>(isa, row, 0),
+                    3 => self.tile::<I, 1, 2, 3>(isa, row, 0),
+                    4 => self.tile::<I, 1, 2, 4>(isa, row, 0),
+                    5 => self.tile::<I, 1, 2, 5>(isa, row, 0),
+                    6 => self.tile::<I, 1, 2, 6>(isa, row, 0),
+                    _ => self.tile::<I, 1, 2, 7>(isa, row, 0),
+                }
+                row += 2;
+                continue;
+            }
+            let size = width.div_ceil(width.div_ceil(PAIRED).max(1));
+            for column in (0..width).step_by(size.max(1)) {
+                let column = column.min(width - size);
+                match size {
+                    1 => self.tile::<I, 1, 1, 1>(isa, row, column),
+                    2 => self.tile::<I, 1, 1, 2>(isa, row, column),
+                    3 => self.tile::<I, 1, 1, 3>(isa, row, column),
+                    4 => self.tile::<I, 1, 1, 4>(isa, row, column),
+                    5 => self.tile::<I, 1, 1, 5>(isa, row, column),
+                    6 => self.tile::<I, 1, 1, 6>(isa, row, column),
+                    7 => self.tile::<I, 1, 1, 7>(isa, row, column),
+                    8 => self.tile::<I, 1, 1, 8>(isa, row, column),
+                    9 => self.tile::<I, 1, 1, 9>(isa, row, column),
+                    10 => self.tile::<I, 1, 1, 10>(isa, row, column),
+                    11 => self.tile::<I, 1, 1, 11>(isa, row, column),
+                    12 => self.tile::<I, 1, 1, 12>(isa, row, column),
+                    13 => self.tile::<I, 1, 1, 13>(isa, row, column),
+                    _ => self.tile::<I, 1, 1, PAIRED>(isa, row, column),
+                }
+            }
+            row += 1;
+        }
+    }
+}
+
+impl<T: Input> Tiles<'_, T, 1> {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn wide_tiles<I: Isa>(mut self, isa: I) {
-        let Rows { count, width, .. } = self.rows;
+        let Rows { count, width, .. } = self.strip.rows;
         let mut row = 0;
         while row < count {
             if width <= PAIRED && row + 1 < count {
@@ -219,9 +392,9 @@ impl<T: Input> ConvolveBlock<'_, T> {
 
     #[inline(always)]
     fn narrow_tiles<I: Isa, const R: usize>(mut self, isa: I) {
-        for row in 0..self.rows.count {
+        for row in 0..self.strip.rows.count {
             each_tile(
-                self.rows.width,
+                self.strip.rows.width,
                 NARROW,
                 #[inline(always)]
                 |size, column| match size {
@@ -240,7 +413,7 @@ impl<T: Input> ConvolveBlock<'_, T> {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn paired<I: Isa>(&mut self, isa: I, row: usize) {
-        match self.rows.width {
+        match self.strip.rows.width {
             1 => self.tile::<I, 1, 2, 1>(isa, row, 0),
             2 => self.tile::<I, 1, 2, 2>(isa, row, 0),
             3 => self.tile::<I, 1, 2, 3>(isa, row, 0),
@@ -262,7 +435,10 @@ impl<T: Input> ConvolveBlock<'_, T> {
         self.tile::<I, 1, 2, P>(isa, row, 0);
         self.tile::<I, 1, 2, P>(isa, row, width - P);
     }
+}
 
+impl<T: Input, const B: usize> Tiles<'_, T, B> {
+    /// `ROWS` times `P` pixels of all blocks.
     #[inline(always)]
     fn tile<I: Isa, const R: usize, const ROWS: usize, const P: usize>(
         &mut self,
@@ -271,66 +447,86 @@ impl<T: Input> ConvolveBlock<'_, T> {
         column: usize,
     ) {
         let ops = isa.f32();
-        let lanes = ops.len();
+        let Convolve {
+            pixels,
+            steps,
+            rows,
+        } = self.strip;
         let starts: [usize; ROWS] =
-            std::array::from_fn(|r| self.rows.start + (row + r) * self.rows.step + column);
-        let first = match self.finish.scale {
-            None => load_pixel::<I, R>(isa, self.finish.bias),
-            Some(_) => [ops.zero(); R],
-        };
+            std::array::from_fn(|r| rows.start + (row + r) * rows.step + column);
+        // By loops: the call of a closure would put all sums into memory and take them back.
+        let mut first = [[ops.zero(); R]; B];
+        let mut weights: [&[Pixel]; B] = [&[]; B];
+        for ((first, weights), block) in first.iter_mut().zip(&mut weights).zip(&self.blocks) {
+            if block.finish.scale.is_none() {
+                *first = load_pixel::<I, R>(isa, block.finish.bias);
+            }
+            *weights = block.weights;
+        }
         let mut sums = [[first; P]; ROWS];
-        let mut weights = self.weights;
-        for step in self.steps {
-            // By a loop: the call of a closure would put all sums into memory and take them back.
+        for step in steps {
             let mut inputs: [&[T]; ROWS] = [&[]; ROWS];
             for (input, start) in inputs.iter_mut().zip(starts) {
-                *input = &self.pixels[start + step.offset..][..P];
+                *input = &pixels[start + step.offset..][..P];
             }
-            let (own, rest) = weights.split_at(step.channels);
-            weights = rest;
-            for (channel, row_of_weights) in own.iter().enumerate().take(BLOCK) {
-                let vectors = load_pixel::<I, R>(isa, row_of_weights);
+            let channels = step.channels.min(T::CHANNELS);
+            let mut own: [&[Pixel]; B] = [&[]; B];
+            for (own, weights) in own.iter_mut().zip(&mut weights) {
+                (*own, *weights) = weights.split_at(channels);
+            }
+            for channel in 0..channels {
+                let mut vectors = [[ops.zero(); R]; B];
+                for (vectors, own) in vectors.iter_mut().zip(own) {
+                    *vectors = load_pixel::<I, R>(isa, &own[channel]);
+                }
                 for (sums, inputs) in sums.iter_mut().zip(&inputs) {
                     for (sums, pixel) in sums.iter_mut().zip(*inputs) {
                         let value = ops.splat(pixel.channel(channel));
-                        for (sum, vector) in sums.iter_mut().zip(vectors) {
-                            *sum = ops.mul_add(value, vector, *sum);
+                        for (sums, vectors) in sums.iter_mut().zip(vectors) {
+                            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                *sum = ops.mul_add(value, vector, *sum);
+                            }
                         }
                     }
                 }
             }
         }
-        if let Some(scale) = self.finish.scale {
-            let (scale, bias) = (
-                load_pixel::<I, R>(isa, scale),
-                load_pixel::<I, R>(isa, self.finish.bias),
-            );
-            for sums in sums.as_flattened_mut() {
-                for ((sum, scale), bias) in sums.iter_mut().zip(scale).zip(bias) {
-                    *sum = ops.mul_add(*sum, scale, bias);
-                }
-            }
+        // Spelled out: a loop over rows or blocks would keep the sums in memory.
+        self.finish::<I, R, ROWS, P, 0, 0>(isa, sums, row, column);
+        if B > 1 {
+            self.finish::<I, R, ROWS, P, 0, 1>(isa, sums, row, column);
         }
-        // By value, so that the sums stay in registers.
-        for (r, mut sums) in sums.into_iter().enumerate() {
-            let at = ((row + r) * self.rows.width + column) * BLOCK;
-            let output = &mut self.output[at..at + P * BLOCK];
-            if let Some(residual) = self.finish.residual {
-                let residual = &residual[at..at + P * BLOCK];
-                for (pixel, sums) in sums.iter_mut().enumerate() {
-                    for (register, sum) in sums.iter_mut().enumerate() {
-                        let own = ops.load(&residual[pixel * BLOCK + register * lanes..]);
-                        *sum = ops.add(*sum, own);
-                    }
-                }
-            }
-            for (sums, to) in sums.into_iter().zip(output.chunks_exact_mut(BLOCK)) {
-                for (register, sum) in sums.into_iter().enumerate() {
-                    let y = self.finish.of(isa, sum, register);
-                    ops.store_uninit(y, &mut to[register * lanes..]);
-                }
-            }
+        if ROWS > 1 {
+            self.finish::<I, R, ROWS, P, 1, 0>(isa, sums, row, column);
         }
+        if ROWS > 1 && B > 1 {
+            self.finish::<I, R, ROWS, P, 1, 1>(isa, sums, row, column);
+        }
+    }
+
+    /// Finishes and writes one of the rows of a tile, of one of its blocks.
+    #[inline(always)]
+    fn finish<
+        I: Isa,
+        const R: usize,
+        const ROWS: usize,
+        const P: usize,
+        const ROW: usize,
+        const INDEX: usize,
+    >(
+        &mut self,
+        isa: I,
+        sums: [[[[I::F32; R]; B]; P]; ROWS],
+        row: usize,
+        column: usize,
+    ) {
+        let mut own = [[isa.f32().zero(); R]; P];
+        for (own, sums) in own.iter_mut().zip(&sums[ROW % ROWS]) {
+            *own = sums[INDEX % B];
+        }
+        let at = ((row + ROW) * self.strip.rows.width + column) * BLOCK;
+        let block = &mut self.blocks[INDEX % B];
+        block.finish.write(isa, own, at, block.output);
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::{checked_len, contiguous_f32};
 use super::layout::blocked_dims;
 use super::reading::Quantized;
 use super::strips::Fill as _;
-use super::tile::{ConvolveBlock, Finish, Rows, steps_of_blocks};
+use super::tile::{Convolve, Finish, OutputBlock, Rows, steps_of_blocks};
 use super::weights::lanes;
 use super::{BLOCK, Pixel};
 use crate::model::{ConvTranspose, Padding};
@@ -182,20 +182,21 @@ impl Transposed<'_> {
         let weights = &self.weights.rows[block * elements * inputs..][..elements * inputs];
         for (element, weights) in weights.chunks_exact(inputs).enumerate() {
             let products = written(width * BLOCK, |output| {
-                ConvolveBlock {
+                let strip = Convolve {
                     pixels: pixels.as_chunks::<BLOCK>().0,
                     steps: &steps,
-                    weights,
                     rows: Rows {
                         start,
                         step: 0,
                         count: 1,
                         width,
                     },
+                };
+                strip.run([OutputBlock {
+                    weights,
                     finish: Finish::of_bias(&self.weights.bias[block]),
                     output,
-                }
-                .run();
+                }]);
                 Ok(())
             });
             let Ok(products) = products else { return };

@@ -25,7 +25,7 @@ use super::super::scratch::with_scratch;
 use super::super::written::written;
 use super::conv::{Pass, Scratch};
 use super::strips::{Fill, Strips};
-use super::tile::{ConvolveBlock, Finish, Rows, steps_of_blocks};
+use super::tile::{Convolve, Finish, OutputBlock, Rows, steps_of_blocks};
 use super::units::{Unit, units};
 use super::weights::{BlockedConvWeights, Kind};
 use super::winograd_transforms::{Place, TransformInputs, TransformOutputs};
@@ -309,17 +309,17 @@ where
             let mut outputs = sums.chunks_exact_mut(tiles * BLOCK);
             let mut weights = self.weights.0.chunks_exact(inputs);
             for pixels in points {
-                for (output, weights) in outputs.by_ref().zip(&mut weights).take(blocks) {
-                    ConvolveBlock {
-                        pixels,
-                        steps: &steps,
-                        weights,
-                        rows,
-                        finish,
-                        output,
-                    }
-                    .run();
-                }
+                let strip = Convolve {
+                    pixels,
+                    steps: &steps,
+                    rows,
+                };
+                let of_point = outputs.by_ref().zip(&mut weights).take(blocks);
+                strip.run(of_point.map(|(output, weights)| OutputBlock {
+                    weights,
+                    finish,
+                    output,
+                }));
             }
             Ok(())
         })

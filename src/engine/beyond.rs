@@ -2,6 +2,7 @@
 
 use super::activations::Activations;
 use super::executor::Executor;
+use super::kernels::Activation;
 use super::value::Value;
 use crate::model::{LayerId, NodeId, ValueId};
 
@@ -10,6 +11,10 @@ use crate::model::{LayerId, NodeId, ValueId};
 pub(super) struct Beyond {
     /// Computed values that the layer reads.
     inputs: Vec<ValueId>,
+    /// What the nodes beyond start from: the layer's output, or that of an activation of it.
+    start: ValueId,
+    /// What makes it of the layer's output.
+    activation: Activation,
     /// Computed values that the layer cannot change, but that nodes beyond it read or that leave the graph.
     reads: Vec<ValueId>,
     /// Samples of a batch that go through together at most; `None` where a batch cannot be made longer.
@@ -39,11 +44,16 @@ impl Beyond {
                 }
             }
         }
+        let (start, activation) = executor
+            .activation_behind(id)
+            .unwrap_or((layer.output, Activation::None));
         let axis = executor.batch_axis();
-        let through = reads.iter().chain([&layer.output]).chain(graph.outputs());
+        let through = reads.iter().chain([&start]).chain(graph.outputs());
         let samples = axis.samples_at_once(&nodes, through);
         Self {
             inputs,
+            start,
+            activation,
             reads,
             samples,
         }
@@ -66,21 +76,24 @@ impl Beyond {
         (samples / batch.max(1)).max(1)
     }
 
-    /// The held values that the nodes beyond the layer read, each sample `copies` times.
+    /// What the nodes beyond the layer read, for some outputs of the layer on the same samples: each sample
+    /// comes once for every output.
     ///
     /// # Errors
     /// A value is too large.
-    pub(super) fn repeated(
+    pub(super) fn fed(
         &self,
         held: &Activations,
-        copies: usize,
+        outputs: &[&Value],
     ) -> candle_core::Result<Activations> {
         let mut fed = Activations::new();
         for id in &self.reads {
             if let Some(value) = held.get(*id) {
-                fed.insert(*id, Value::joined(&vec![value; copies])?);
+                fed.insert(*id, Value::joined(&vec![value; outputs.len()])?);
             }
         }
+        let start = Value::joined_and_activated(outputs, self.activation)?;
+        fed.insert(self.start, start);
         Ok(fed)
     }
 }

@@ -13,7 +13,7 @@ use super::error::{OpError, RunError};
 use super::followers::{Followers, followers};
 use super::kernels::blocked::ConvOutput;
 use super::kernels::parallel::undivided;
-use super::kernels::quantization_errors;
+use super::kernels::{Activation, quantization_errors};
 use super::layer_weights::{LayerCall, LayerWeights, Packing, WeightCache};
 use super::ops;
 use super::pieces::BatchAxis;
@@ -575,6 +575,15 @@ impl Executor {
     fn value(&self, held: &Activations, id: ValueId) -> Option<Value> {
         let constant = || self.graph.initializer(id).cloned().map(Value::from);
         held.get(id).cloned().or_else(constant)
+    }
+
+    /// The activation that alone reads a layer's output, and what it gives, if it may be joined.
+    pub(super) fn activation_behind(&self, id: LayerId) -> Option<(ValueId, Activation)> {
+        let followers = self.followers[self.layers[id.index()].node.index()].as_ref()?;
+        let is_alone = followers.residual.is_none() && followers.after.is_none();
+        let leaves = self.graph.outputs().contains(&followers.output);
+        (is_alone && !leaves && self.arithmetic.joins_followers())
+            .then_some((followers.output, followers.activation))
     }
 
     /// Which nodes lie between what is fed and what is wanted.

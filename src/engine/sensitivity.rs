@@ -16,7 +16,6 @@ use super::ranges::Ranges;
 use super::run_options::{Keep, RunOptions};
 use super::slices::compare_values;
 use super::spread::{Spread, outcomes_of};
-use super::value::Value;
 use crate::jobs::CancelToken;
 use crate::model::{LayerId, ValueId};
 use crate::plan::{LayerPlan, Plan};
@@ -416,11 +415,7 @@ impl Study<'_> {
             });
             parts.extend(run.get(layer.output).cloned());
         }
-        let mut fed = beyond.repeated(held, widths.len())?;
-        fed.insert(
-            layer.output,
-            Value::joined(&parts.iter().collect::<Vec<_>>())?,
-        );
+        let fed = beyond.fed(held, &parts.iter().collect::<Vec<_>>())?;
         let outputs = executor.graph().outputs();
         let run = run_for(executor, self.float, &fed, outputs, self.cancel)?;
         let outputs = outputs_of(executor, &run, batch.len * widths.len())?;

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
 
 use super::error::TensorSummary;
 use super::kernels::blocked::{BLOCK, block_channels, unblock_channels};
+use super::kernels::{Activation, activate_joined};
 
 /// A tensor, or an image whose channels lie in blocks (see [`blocked`](super::kernels::blocked)).
 ///
@@ -128,16 +129,26 @@ impl Value {
     /// # Errors
     /// No pieces, or pieces of different layouts or shapes.
     pub(super) fn joined(pieces: &[&Self]) -> Result<Self> {
-        let tensors = |pieces: &[&Self]| -> Vec<Tensor> {
-            pieces.iter().map(|piece| piece.tensor().clone()).collect()
+        Self::joined_and_activated(pieces, Activation::None)
+    }
+
+    /// As [`Value::joined`], with a function applied to every element.
+    ///
+    /// # Errors
+    /// As [`Value::joined`], or elements that are no `f32`.
+    pub(super) fn joined_and_activated(pieces: &[&Self], activation: Activation) -> Result<Self> {
+        let tensors: Vec<&Tensor> = pieces.iter().map(|piece| piece.tensor()).collect();
+        let joined = match (&tensors[..], activation) {
+            ([only], Activation::None) => (*only).clone(),
+            (_, Activation::None) => Tensor::cat(&tensors, 0)?,
+            _ => activate_joined(&tensors, activation)?,
         };
-        match pieces {
-            [only] => Ok((*only).clone()),
-            [Self::Blocked { channels, .. }, ..] => Ok(Self::Blocked {
-                image: Tensor::cat(&tensors(pieces), 0)?,
+        Ok(match pieces {
+            [Self::Blocked { channels, .. }, ..] => Self::Blocked {
+                image: joined,
                 channels: *channels,
-            }),
-            _ => Ok(Self::Plain(Tensor::cat(&tensors(pieces), 0)?)),
-        }
+            },
+            _ => Self::Plain(joined),
+        })
     }
 }

@@ -2,13 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor, bail};
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, Simd as _, SimdOp};
 
-use super::contiguous_f32;
+use super::checked_len;
 use super::parallel::for_each_chunk;
 use super::written::written;
+use crate::engine::slices::with_f32;
 
 /// Elements of one task.
 const CHUNK: usize = 1 << 14;
@@ -80,27 +81,40 @@ impl Activation {
 /// # Errors
 /// A tensor of another type.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Activate(activation))
+    activate_joined(&[x], activation)
 }
 
-struct Activate(Activation);
-
-impl CustomOp1 for Activate {
-    fn name(&self) -> &'static str {
-        "activate"
+/// Applies an activation to `f32` tensors while it joins them along their first axis.
+///
+/// # Errors
+/// No tensor, tensors of another type, or shapes that differ in another axis than the first.
+pub fn activate_joined(parts: &[&Tensor], activation: Activation) -> Result<Tensor> {
+    let Some(first) = parts.first() else {
+        bail!("nothing to join");
+    };
+    let mut shape = first.dims().to_vec();
+    for part in &parts[1..] {
+        match (part.dims(), &mut shape[..]) {
+            ([more, own @ ..], [length, others @ ..]) if own == others => *length += more,
+            _ => bail!("cannot join {:?} with {:?}", part.dims(), first.dims()),
+        }
     }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = contiguous_f32(storage, layout)?;
-        let y = written(x.len(), |y| {
-            for_each_chunk(y, CHUNK, |index, y| {
-                let x = &x[index * CHUNK..][..y.len()];
-                Chunk(self.0, x, y).dispatch();
-            });
-            Ok(())
-        })?;
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
+    let y = written(checked_len(&shape)?, |y| {
+        let mut rest = y;
+        for part in parts {
+            let y;
+            (y, rest) = rest.split_at_mut(part.elem_count());
+            with_f32(part, |x| {
+                for_each_chunk(y, CHUNK, |index, y| {
+                    let x = &x[index * CHUNK..][..y.len()];
+                    Chunk(activation, x, y).dispatch();
+                });
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    Tensor::from_vec(y, shape, first.device())
 }
 
 struct Chunk<'a>(Activation, &'a [f32], &'a mut [MaybeUninit<f32>]);

@@ -32,7 +32,7 @@ mod scratch;
 mod testing;
 mod written;
 
-pub use activation::{Activation, activate};
+pub use activation::{Activation, activate, activate_joined};
 pub use conv::{ConvWeights, conv2d};
 pub use conv_transpose::{ConvTransposeWeights, conv_transpose2d};
 pub use exponential::sigmoid_slice;

@@ -182,10 +182,13 @@ impl ConvolveChannels<'_> {
                 self.read_row(row);
             }
             read = first + rows;
-            for (element, offset) in offsets.iter_mut().enumerate() {
-                let [i, j] = [element / windows.kernel[1], element % windows.kernel[1]];
-                let row = (first + i * windows.dilations[0]) % rows;
-                *offset = row * row_pixels + j * windows.dilations[1];
+            let mut row = first % rows;
+            for offsets in offsets.chunks_exact_mut(windows.kernel[1]) {
+                for (column, offset) in offsets.iter_mut().enumerate() {
+                    *offset = row * row_pixels + column * windows.dilations[1];
+                }
+                row += windows.dilations[0];
+                row -= if row < rows { 0 } else { rows };
             }
             let place = index * row_len;
             let row = OutputRow {

@@ -14,8 +14,9 @@ use super::super::parallel::for_each;
 use super::super::planes::{MAX_KERNEL_LEN, Windows};
 use super::super::scratch::with_scratch;
 use super::conv::{Pass, parts_of_sample};
+use super::finish::Finish;
 use super::strips::{Fill, Source};
-use super::tile::{Finish, load_pixel};
+use super::tile::load_pixel;
 use super::units::{Unit, blocks_per_unit, units};
 use super::{BLOCK, Pixel};
 

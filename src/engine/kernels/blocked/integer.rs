@@ -10,8 +10,9 @@ use std::mem::MaybeUninit;
 use rten_simd::ops::BitOps as _;
 use rten_simd::{Isa, SimdOp};
 
+use super::finish::Finish;
 use super::strips::Fill;
-use super::tile::{Finish, Rows, Step};
+use super::tile::{Rows, Step};
 use super::{BLOCK, Pixel};
 use crate::quant::Grid;
 

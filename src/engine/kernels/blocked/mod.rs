@@ -10,6 +10,7 @@ mod affine;
 mod conv;
 mod depthwise;
 mod dft;
+mod finish;
 mod gram;
 #[cfg(test)]
 mod gram_tests;

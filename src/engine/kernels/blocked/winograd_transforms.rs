@@ -5,7 +5,8 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use rten_simd::ops::{BitOps as _, FloatOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
-use super::tile::Finish;
+use super::finish::Finish;
+
 use super::units::Unit;
 use super::winograd::{POINTS, SPAN, TILE};
 use super::{BLOCK, Pixel};

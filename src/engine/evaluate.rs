@@ -9,9 +9,10 @@ use super::activation_cache::{ActivationCache, Comparer, FloatLayers, LayerRecor
 use super::activations::Activations;
 use super::batches::{Batch, Batches};
 use super::error::RunError;
-use super::executor::{Executor, PreparedPlan};
+use super::executor::Executor;
 use super::forward::run_batches;
 use super::metrics::{Classification, Comparison, FloatOutputs};
+use super::prepare::PreparedPlan;
 use super::run_options::{Keep, LayerTap, RunOptions};
 use super::sample_harms::SampleHarms;
 use super::sample_predictions::Predictions;

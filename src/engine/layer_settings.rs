@@ -1,7 +1,8 @@
 //! Every layer ready to run at every width.
 
 use super::error::RunError;
-use super::executor::{Executor, PreparedLayer, PreparedPlan};
+use super::executor::Executor;
+use super::prepare::{PreparedLayer, PreparedPlan};
 use super::ranges::Ranges;
 use super::sensitivity::Subject;
 use crate::jobs::CancelToken;

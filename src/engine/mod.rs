@@ -26,6 +26,7 @@ mod metrics;
 mod ops;
 mod pieces;
 mod prediction;
+mod prepare;
 mod ranges;
 mod rounding;
 mod run_options;
@@ -51,7 +52,7 @@ pub use evaluate::{
     Evaluation, FloatReference, LayerErrors, evaluate_float, evaluate_plan, evaluate_plan_cached,
     outputs_of,
 };
-pub use executor::{Executor, PreparedLayer, PreparedPlan};
+pub use executor::Executor;
 pub use factor_rounding::{ChannelForm, FactorForm};
 pub use forward::{forward, run_batches};
 pub use layer_settings::LayerSettings;
@@ -60,6 +61,7 @@ pub use local_error::{LocalErrors, local_errors};
 pub use metrics::{Classification, Comparison, class_count, predictions};
 pub use ops::evaluate;
 pub use prediction::{Known, Predicted, predict_sqnr_db, predict_top1};
+pub use prepare::{PreparedLayer, PreparedPlan};
 pub use ranges::{Ranges, calibrate, calibrate_values};
 pub use rounding::{
     RoundedLayer, RoundedLayers, RoundedPlan, choose_calibrators, equalized, round_alone,

@@ -144,7 +144,7 @@ pub fn find_interpreter(asked: Option<&Path>, runtime: Runtime) -> Result<PathBu
         .find(|python| has_runtime(python))
         .ok_or_else(|| {
             ExportError::Message(format!(
-                "no Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {distribution} numpy` and give it with --python venv/bin/python"
+                "No Python interpreter with {package} and numpy was found; make one with `python3 -m venv venv && venv/bin/pip install {distribution} numpy` and give it with --python venv/bin/python"
             ))
         })
 }

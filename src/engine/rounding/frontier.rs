@@ -2,7 +2,8 @@
 
 use crate::engine::activations::Activations;
 use crate::engine::error::RunError;
-use crate::engine::executor::{Executor, PreparedPlan};
+use crate::engine::executor::Executor;
+use crate::engine::prepare::PreparedPlan;
 use crate::engine::run_options::{Keep, RunOptions};
 use crate::jobs::CancelToken;
 use crate::model::{NodeId, ValueId};

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use super::batches::Batches;
 use super::error::RunError;
-use super::executor::{Executor, PreparedLayer, PreparedPlan};
+use super::executor::Executor;
 use super::layer_settings::LayerSettings;
 use super::layer_weights::{LayerWeights, weight_values};
+use super::prepare::{PreparedLayer, PreparedPlan};
 use super::ranges::Ranges;
 use super::sensitivity::Subject;
 use crate::jobs::CancelToken;

@@ -8,8 +8,9 @@ use super::frontier::Frontier;
 use crate::engine::activations::Activations;
 use crate::engine::batches::Batches;
 use crate::engine::error::RunError;
-use crate::engine::executor::{Executor, PreparedLayer, PreparedPlan};
+use crate::engine::executor::Executor;
 use crate::engine::kernels::fake_quantize;
+use crate::engine::prepare::{PreparedLayer, PreparedPlan};
 use crate::jobs::CancelToken;
 use crate::model::{Binary, Graph, LayerId, NodeId, Op, ValueId};
 

@@ -16,9 +16,9 @@ use super::output::{self, Progress};
 use super::random_inputs::random_inputs;
 use super::timing::Timing;
 use crate::engine::{
-    ActivationCache, Batches, Executor, PreparedPlan, Protocol, Ranges, RunError,
-    SensitivityRequest, Subject, evaluate_float, evaluate_plan, evaluate_plan_cached, local_errors,
-    run_batches, sensitivity,
+    ActivationCache, Batches, Executor, LayerSettings, PreparedPlan, Protocol, Ranges, RunError,
+    Sensitivity, SensitivityRequest, Subject, evaluate_float, evaluate_plan, evaluate_plan_cached,
+    local_errors, run_batches, sensitivity, sensitivity_part,
 };
 use crate::jobs::CancelToken;
 use crate::model::LayerId;
@@ -311,11 +311,7 @@ impl Bench<'_> {
         let mut progress = self.progress("Quantizers");
         for repeat in 1..=self.arguments.repeat.get() {
             let executor = self.cold_executor();
-            timing.time(|| {
-                widths.iter().try_for_each(|(subject, width)| {
-                    self.sweep(&executor, ranges.as_ref(), *subject, &[*width])
-                })
-            })?;
+            timing.time(|| self.sweep_apart(&executor, ranges.as_ref(), &widths))?;
             progress.show(repeat, "");
         }
         let formats: Vec<NumberFormat> = widths.iter().map(|(_, format)| *format).collect();
@@ -478,6 +474,46 @@ impl Bench<'_> {
             &self.batches,
             &CancelToken::default(),
             &mut |_| {},
+        )?;
+        Ok(())
+    }
+
+    /// Each part of each layer alone, in one pass over the samples.
+    fn sweep_apart(
+        &self,
+        executor: &Executor,
+        ranges: Option<&Ranges>,
+        columns: &[(Subject, NumberFormat)],
+    ) -> Result<(), RunError> {
+        let cancel = CancelToken::default();
+        let mut settings: Option<LayerSettings> = None;
+        for (subject, width) in columns {
+            let own =
+                LayerSettings::new(executor, self.plan, ranges, *subject, &[*width], &cancel)?;
+            settings = Some(match settings {
+                None => own,
+                Some(before) => before.beside(own),
+            });
+        }
+        let Some(settings) = settings else {
+            return Ok(());
+        };
+        let request = SensitivityRequest {
+            protocol: Protocol::OnlyOne,
+            subject: Subject::Both,
+            widths: columns.iter().map(|(_, width)| *width).collect(),
+        };
+        let layers = executor.layers().len();
+        let known = Sensitivity::new(request, layers, self.batches.len());
+        let (all, ignored) = (|_| true, &mut |_: &Sensitivity| {});
+        sensitivity_part(
+            executor,
+            &settings,
+            known,
+            &all,
+            &self.batches,
+            &cancel,
+            ignored,
         )?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::batches::{Batch, Batches};
 use super::error::RunError;
 use super::executor::Executor;
 use super::forward::run_batches;
-use super::metrics::{Classification, Comparison, FloatOutputs};
+use super::metrics::{Classification, Comparison, FloatOutputs, first_log_norms};
 use super::prepare::PreparedPlan;
 use super::run_options::{Keep, LayerTap, RunOptions};
 use super::sample_harms::SampleHarms;
@@ -353,13 +353,15 @@ impl Evaluation {
     }
 
     fn add(&mut self, batch: &Batch, float: &[Tensor], plan: &[Tensor]) -> Result<(), RunError> {
+        let norms = first_log_norms(plan)?;
         if let (Some(float), Some(plan)) = (float.first(), plan.first()) {
             self.float.add(float, &batch.labels)?;
-            self.plan.add(plan, &batch.labels)?;
+            self.plan.add_rows(plan, &norms, &batch.labels)?;
         }
+        let reference = FloatOutputs::of(float)?;
         let divergences = self
             .comparison
-            .add_rows(&FloatOutputs::of(float)?, plan, batch.len)?;
+            .add_rows(&reference, plan, &norms, batch.len)?;
         self.harms.add(&divergences, [float, plan], batch.len)?;
         self.predictions.add(batch, plan.first(), float.first())?;
         self.samples += batch.len;

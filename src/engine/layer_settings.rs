@@ -42,6 +42,15 @@ impl LayerSettings {
         Ok(Self(rows))
     }
 
+    /// The columns of both, those of `self` first: a sweep over weights and inputs apart then runs what lies
+    /// beyond a layer for both together.
+    pub fn beside(mut self, other: Self) -> Self {
+        for (row, other) in self.0.iter_mut().zip(other.0) {
+            row.extend(other);
+        }
+        self
+    }
+
     /// Settings that were made in another way, in layer order.
     pub(super) fn of_rows(rows: Vec<Vec<PreparedLayer>>) -> Self {
         Self(rows)

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::error::RunError;
 use super::slices::{compare, with_f32};
-use crate::quant::{ErrorSum, ReferenceRow, cross_entropy, wilson_interval};
+use crate::quant::{ErrorSum, ReferenceRow, log_sum_exp, wilson_interval};
 
 /// Quantile of the normal distribution for a 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -69,13 +69,15 @@ impl Classification {
     /// # Errors
     /// A label that is no class.
     pub fn add(&mut self, logits: &Tensor, labels: &[Option<u32>]) -> Result<(), RunError> {
-        self.add_rows(logits, labels).map(drop)
+        let norms = log_norms(logits)?;
+        self.add_rows(logits, &norms, labels).map(drop)
     }
 
-    /// As [`Classification::add`], and tells of each sample with a label.
+    /// As [`Classification::add`] with the [`log_norms`] of the logits, and tells of each sample with a label.
     pub(super) fn add_rows(
         &mut self,
         logits: &Tensor,
+        norms: &[f64],
         labels: &[Option<u32>],
     ) -> Result<Vec<Option<Outcome>>, RunError> {
         let Some(classes) = class_count(logits) else {
@@ -83,7 +85,8 @@ impl Classification {
         };
         let mut outcomes = Vec::with_capacity(labels.len());
         with_f32(logits, |values| {
-            for (row, label) in values.chunks_exact(classes).zip(labels) {
+            let rows = values.chunks_exact(classes).zip(norms);
+            for ((row, norm), label) in rows.zip(labels) {
                 let Some(label) = label.map(|label| label as usize) else {
                     outcomes.push(None);
                     continue;
@@ -98,7 +101,7 @@ impl Classification {
                 self.labelled += 1;
                 self.top1_hits += u64::from(rank == 0);
                 self.top5_hits += u64::from(rank < 5);
-                let loss = cross_entropy(row, label).unwrap_or(f64::NAN);
+                let loss = norm - f64::from(score);
                 self.loss_sum += loss;
                 outcomes.push(Some(Outcome {
                     hit: rank == 0,
@@ -108,6 +111,21 @@ impl Classification {
             Ok(())
         })?;
         Ok(outcomes)
+    }
+}
+
+/// As [`log_norms`] of the first output.
+pub(super) fn first_log_norms(outputs: &[Tensor]) -> candle_core::Result<Vec<f64>> {
+    outputs.first().map_or_else(|| Ok(Vec::new()), log_norms)
+}
+
+/// [`log_sum_exp`] of each row of a classifier's output; nothing for other outputs.
+fn log_norms(output: &Tensor) -> candle_core::Result<Vec<f64>> {
+    match class_count(output) {
+        Some(classes) => with_f32(output, |values| {
+            Ok(values.chunks_exact(classes).map(log_sum_exp).collect())
+        }),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -192,15 +210,18 @@ impl Comparison {
     /// # Errors
     /// Outputs of different shapes.
     pub fn add(&mut self, float: &[Tensor], plan: &[Tensor], len: usize) -> Result<(), RunError> {
-        self.add_rows(&FloatOutputs::of(float)?, plan, len)
+        let norms = first_log_norms(plan)?;
+        self.add_rows(&FloatOutputs::of(float)?, plan, &norms, len)
             .map(drop)
     }
 
-    /// As [`Comparison::add`], and tells the divergence of each sample of a classifier.
+    /// As [`Comparison::add`] with the [`log_norms`] of the plan's first output, and tells the divergence of
+    /// each sample of a classifier.
     pub(super) fn add_rows(
         &mut self,
         float: &FloatOutputs<'_>,
         plan: &[Tensor],
+        norms: &[f64],
         len: usize,
     ) -> Result<Vec<f64>, RunError> {
         self.samples += len as u64;
@@ -218,10 +239,10 @@ impl Comparison {
         with_f32(float, |float| {
             with_f32(plan, |plan| {
                 let logits = float.chunks_exact(classes).zip(plan.chunks_exact(classes));
-                for ((float, plan), row) in logits.zip(rows) {
+                for ((float, plan), (row, norm)) in logits.zip(rows.iter().zip(norms)) {
                     self.classified += 1;
                     self.agreements += u64::from(largest(float) == largest(plan));
-                    let divergence = row.divergence(plan);
+                    let divergence = row.divergence(plan, *norm);
                     self.kl_sum += divergence;
                     divergences.push(divergence);
                 }

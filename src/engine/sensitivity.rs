@@ -11,7 +11,7 @@ use super::evaluate::outputs_of;
 use super::executor::Executor;
 use super::kernels::parallel::undivided;
 use super::layer_settings::LayerSettings;
-use super::metrics::{Classification, Comparison, FloatOutputs};
+use super::metrics::{Classification, Comparison, FloatOutputs, first_log_norms};
 use super::prepare::PreparedPlan;
 use super::ranges::Ranges;
 use super::run_options::{Keep, RunOptions};
@@ -360,7 +360,8 @@ impl Study<'_> {
             float: Classification::default(),
             cells: vec![vec![SensitivityCell::default(); widths]; self.settings.rows().len()],
         };
-        let float = outcomes_of(&mut result.float, &float_outputs, &batch.labels)?;
+        let norms = first_log_norms(&float_outputs)?;
+        let float = outcomes_of(&mut result.float, &float_outputs, &norms, &batch.labels)?;
         let reference = FloatOutputs::of(&float_outputs)?;
         for (index, row) in result.cells.iter_mut().enumerate() {
             let of_layer = |width: &usize| wanted.cells[index][*width];
@@ -374,9 +375,11 @@ impl Study<'_> {
                 for (width, run) in chunk.iter().zip(runs) {
                     let cell = &mut row[*width];
                     cell.local = run.local;
-                    let quantized = outcomes_of(&mut cell.metrics, &run.outputs, &batch.labels)?;
+                    let norms = first_log_norms(&run.outputs)?;
+                    let quantized =
+                        outcomes_of(&mut cell.metrics, &run.outputs, &norms, &batch.labels)?;
                     let compared = &mut cell.comparison;
-                    let kl = compared.add_rows(&reference, &run.outputs, batch.len)?;
+                    let kl = compared.add_rows(&reference, &run.outputs, &norms, batch.len)?;
                     let both = [&float_outputs[..], &run.outputs[..]];
                     cell.spread.add(&float, &quantized, &kl, both, batch.len)?;
                 }

@@ -178,14 +178,16 @@ pub(super) fn sums_by_sample(
     Ok(sums)
 }
 
-/// Float outcomes of a batch and what is counted of them.
+/// Outcomes of a batch, whose outputs have such [norms](super::metrics::first_log_norms), and what is counted
+/// of them.
 pub(super) fn outcomes_of(
     counts: &mut Classification,
     outputs: &[Tensor],
+    norms: &[f64],
     labels: &[Option<u32>],
 ) -> Result<Vec<Option<Outcome>>, RunError> {
     match outputs.first() {
-        Some(logits) => counts.add_rows(logits, labels),
+        Some(logits) => counts.add_rows(logits, norms, labels),
         None => Ok(Vec::new()),
     }
 }

@@ -109,7 +109,8 @@ impl SliceErrors {
 /// Goes as far as the shorter row; empty rows give 0.
 pub fn kl_divergence(reference: &[f32], other: &[f32]) -> f64 {
     let classes = reference.len().min(other.len());
-    ReferenceRow::of(&reference[..classes]).divergence(&other[..classes])
+    let other = &other[..classes];
+    ReferenceRow::of(&reference[..classes]).divergence(other, log_sum_exp(other))
 }
 
 /// The softmax of a row of logits, for the divergences of many others from it.
@@ -132,9 +133,9 @@ impl ReferenceRow {
         }
     }
 
-    /// As [`kl_divergence`] with this row as the reference; `other` has as many classes.
-    pub fn divergence(&self, other: &[f32]) -> f64 {
-        let norm = log_sum_exp(other);
+    /// As [`kl_divergence`] with this row as the reference; `other` has as many classes, and `norm` is its
+    /// [`log_sum_exp`].
+    pub fn divergence(&self, other: &[f32], norm: f64) -> f64 {
         let terms = self.classes.iter().zip(other).map(|(&(log_p, p), &q)| {
             let log_q = f64::from(q) - norm;
             if p == 0.0 { 0.0 } else { p * (log_p - log_q) }
@@ -160,18 +161,8 @@ pub fn mean_kl_divergence(reference: &[f32], other: &[f32], classes: usize) -> O
     Some(sum / (reference.len() / classes) as f64)
 }
 
-/// Cross-entropy of a row of logits against the true class, in nats.
-///
-/// ```text
-/// -ln softmax(logits)[label]
-/// ```
-/// `None` when there is no such class.
-pub fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
-    let logit = f64::from(*logits.get(label)?);
-    Some(log_sum_exp(logits) - logit)
-}
-
-fn log_sum_exp(logits: &[f32]) -> f64 {
+/// `ln Σ exp(xᵢ)` of a row of logits; less the logit of the true class it is the cross-entropy, in nats.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let max = f64::from(max);
     max + logits
@@ -260,18 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn kl_and_cross_entropy_agree_with_numpy() {
+    fn kl_and_log_sum_exp_agree_with_numpy() {
         // numpy: p = softmax([1, 2, 3]), q = softmax([3, 2, 1]), (p * log(p / q)).sum()
         close(
             kl_divergence(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]),
             1.150420765208883,
         );
-        close(
-            cross_entropy(&[1.0, 2.0, 3.0], 2).unwrap(),
-            0.4076059644443804,
-        );
-        close(cross_entropy(&[1000.0, 0.0], 1).unwrap(), 1000.0);
-        assert_eq!(cross_entropy(&[1.0], 1), None);
+        close(log_sum_exp(&[1.0, 2.0, 3.0]), 3.4076059644443804);
+        close(log_sum_exp(&[1000.0, 0.0]), 1000.0);
         assert_eq!(kl_divergence(&[5.0, -2.0], &[5.0, -2.0]), 0.0);
         assert_eq!(kl_divergence(&[], &[]), 0.0);
         assert!(kl_divergence(&[f32::NAN, 1.0], &[1.0, 1.0]).is_nan());

@@ -42,7 +42,7 @@ pub use calibrator::calibrate;
 pub use correlation::rank_correlation;
 pub use error::QuantError;
 pub use error_metrics::{
-    ErrorSum, ReferenceRow, SliceErrors, cross_entropy, kl_divergence, mean_kl_divergence, sqnr_db,
+    ErrorSum, ReferenceRow, SliceErrors, kl_divergence, log_sum_exp, mean_kl_divergence, sqnr_db,
     wilson_interval,
 };
 pub(crate) use fake_quantize::with_widest_vectors;

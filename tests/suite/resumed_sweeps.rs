@@ -2,11 +2,12 @@
 //! are the same on any number of threads.
 
 use quantscope::engine::{
-    Protocol, SecondOrder, Sensitivity, SensitivityRequest, Subject, calibrate, resume_sensitivity,
-    second_order, sensitivity,
+    LayerSettings, Protocol, SecondOrder, Sensitivity, SensitivityRequest, Subject, calibrate,
+    resume_sensitivity, second_order, sensitivity, sensitivity_part,
 };
 use quantscope::jobs::CancelToken;
 use quantscope::plan::Plan;
+use quantscope::quant::NumberFormat;
 use quantscope::session::{Action, DataRequest, OpenData, OpenModel, SweepKey, SweepStore};
 
 use crate::common::{quantscope, sample, session, shared, wait_until};
@@ -87,6 +88,49 @@ impl Study {
         let (fingerprint, batches) = (&self.data.fingerprint, &self.data.evaluation);
         SweepKey::new(request, &self.plan, fingerprint, batches)
     }
+}
+
+#[test]
+fn weights_and_inputs_apart_in_one_sweep_have_the_numbers_of_two() {
+    let Study { model, data, plan } = study();
+    let (executor, cancel) = (&model.executor, CancelToken::default());
+    let calibrated = calibrate(executor, &data.calibration, &cancel, &mut |_| {}).unwrap();
+    let ranges = Some(&calibrated);
+    let widths = ["4".parse().unwrap()];
+    let swept = |subject: Subject, widths: &[NumberFormat], settings: &LayerSettings| {
+        let request = SensitivityRequest {
+            protocol: Protocol::OnlyOne,
+            subject,
+            widths: widths.to_vec(),
+        };
+        let known = Sensitivity::new(request, model.layers().len(), data.evaluation.len());
+        let (batches, all) = (&data.evaluation, |_| true);
+        sensitivity_part(
+            executor,
+            settings,
+            known,
+            &all,
+            batches,
+            &cancel,
+            &mut |_| {},
+        )
+        .unwrap()
+        .cells
+    };
+    let [weights, inputs] = [Subject::Weights, Subject::Activations].map(|subject| {
+        LayerSettings::new(executor, &plan, ranges, subject, &widths, &cancel).unwrap()
+    });
+    let alone = [
+        swept(Subject::Weights, &widths, &weights),
+        swept(Subject::Activations, &widths, &inputs),
+    ];
+    let apart = weights.beside(inputs);
+    let together = swept(Subject::Both, &[widths[0], widths[0]], &apart);
+    for (index, row) in together.iter().enumerate() {
+        let expected = [alone[0][index][0], alone[1][index][0]];
+        assert_eq!(row[..], expected, "layer {index}");
+    }
+    assert_ne!(alone[0], alone[1]);
 }
 
 /// As a file has it.

@@ -137,3 +137,35 @@ impl SimdOp for Chunk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn parts_are_joined_and_activated() -> Result<()> {
+        let image = |samples: usize, shift: f32| {
+            let values = (0..samples * 21).map(|i| i as f32 - shift).collect();
+            Tensor::from_vec(values, (samples, 3, 7), &Device::Cpu)
+        };
+        let (first, second) = (image(2, 20.0)?, image(1, 9.5)?);
+        // A part may be a view of more samples.
+        let second = Tensor::cat(&[&first, &second], 0)?.narrow(0, 2, 1)?;
+        for activation in [Activation::Relu, Activation::LeakyRelu(0.1)] {
+            let joined = activate_joined(&[&first, &second], activation)?;
+            let expected = activate(&Tensor::cat(&[&first, &second], 0)?, activation)?;
+            assert_eq!(joined.to_vec3::<f32>()?, expected.to_vec3::<f32>()?);
+            assert_eq!(
+                joined.to_vec3::<f32>()?[0][0][0],
+                match activation {
+                    Activation::LeakyRelu(slope) => -20.0 * slope,
+                    _ => 0.0,
+                }
+            );
+        }
+        assert!(activate_joined(&[&first, &second.t()?], Activation::Relu).is_err());
+        assert!(activate_joined(&[], Activation::Relu).is_err());
+        Ok(())
+    }
+}

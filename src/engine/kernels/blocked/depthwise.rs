@@ -324,7 +324,7 @@ impl OutputRow<'_> {
         let mut sums = [first; P];
         for (offset, weights) in self.offsets.iter().zip(self.weights) {
             let weights = load_pixel::<I, R>(isa, weights);
-            let pixels = &self.pixels[start + offset..][..(P - 1) * STEP + 1];
+            let pixels = &self.pixels[start + offset..][..=(P - 1) * STEP];
             for (index, sums) in sums.iter_mut().enumerate() {
                 let values = load_pixel::<I, R>(isa, &pixels[index * STEP]);
                 for ((sum, weight), value) in sums.iter_mut().zip(weights).zip(values) {

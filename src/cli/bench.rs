@@ -295,7 +295,7 @@ impl Bench<'_> {
         )))
     }
 
-    /// Every weight, then every input, alone at the widths of the plan's first layer.
+    /// Every weight and every input, each alone, at the widths of the plan's first layer.
     fn quantizers(&self) -> Result<Option<SweepTime>, SessionError> {
         if !self.wants(BenchPart::Quantizers) {
             return Ok(None);

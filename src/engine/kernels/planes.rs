@@ -31,7 +31,20 @@ pub(super) struct Tile {
 }
 
 /// Largest number of elements of a kernel; each of them is visited for every output.
-pub(super) const MAX_KERNEL_LEN: usize = 1 << 20;
+const MAX_KERNEL_LEN: usize = 1 << 20;
+
+/// # Errors
+/// A kernel of too many elements.
+pub(super) fn check_kernel(windows: &Windows) -> Result<()> {
+    let [height, width] = windows.kernel;
+    match height.checked_mul(width) {
+        Some(len) if len <= MAX_KERNEL_LEN => Ok(()),
+        _ => bail!(
+            "kernel {:?} has more than {MAX_KERNEL_LEN} elements",
+            windows.kernel
+        ),
+    }
+}
 
 /// Plans the layout of `channels` and checks that it may be allocated.
 ///
@@ -42,13 +55,7 @@ pub(super) fn planned(
     tile_width: usize,
     channels: usize,
 ) -> Result<ShiftedPlanes> {
-    let kernel_len = windows.kernel[0].checked_mul(windows.kernel[1]);
-    if kernel_len.is_none_or(|len| len > MAX_KERNEL_LEN) {
-        bail!(
-            "kernel {:?} has more than {MAX_KERNEL_LEN} elements",
-            windows.kernel
-        );
-    }
+    check_kernel(windows)?;
     checked_len(&windows.output)?;
     let layout = ShiftedPlanes::new(windows, tile_width);
     let len = layout

@@ -11,7 +11,7 @@ use rten_simd::{Isa, SimdOp};
 
 use super::super::checked_len;
 use super::super::parallel::for_each;
-use super::super::planes::{MAX_KERNEL_LEN, Windows};
+use super::super::planes::{Windows, check_kernel};
 use super::super::scratch::with_scratch;
 use super::conv::{Pass, parts_of_sample};
 use super::finish::Finish;
@@ -42,14 +42,7 @@ impl Ring {
     /// # Errors
     /// A kernel, or its padded rows, that are too large.
     fn new(windows: &Windows) -> Result<Self> {
-        let [height, width] = windows.kernel;
-        let kernel = height.checked_mul(width);
-        if kernel.is_none_or(|len| len > MAX_KERNEL_LEN) {
-            bail!(
-                "kernel {:?} has more than {MAX_KERNEL_LEN} elements",
-                windows.kernel
-            );
-        }
+        check_kernel(windows)?;
         let extent = |axis: usize| {
             let reach = (windows.kernel[axis] - 1).checked_mul(windows.dilations[axis])?;
             reach.checked_add(1)

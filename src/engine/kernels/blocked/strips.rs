@@ -9,7 +9,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use super::super::checked_len;
-use super::super::planes::{MAX_KERNEL_LEN, Windows, copy_strided};
+use super::super::planes::{Windows, check_kernel, copy_strided};
 use super::BLOCK;
 
 /// Bytes of a buffer that are aimed at; half of a common second-level cache.
@@ -58,15 +58,7 @@ impl Strips {
     /// A kernel, or a padded row, that is too large.
     pub(super) fn new(windows: &Windows) -> Result<Self> {
         let [height, width] = windows.kernel;
-        if height
-            .checked_mul(width)
-            .is_none_or(|len| len > MAX_KERNEL_LEN)
-        {
-            bail!(
-                "kernel {:?} has more than {MAX_KERNEL_LEN} elements",
-                windows.kernel
-            );
-        }
+        check_kernel(windows)?;
         let reach =
             [0, 1].map(|axis| (windows.kernel[axis] - 1).checked_mul(windows.dilations[axis]));
         let [Some(rows), Some(columns)] = reach else {

@@ -6,6 +6,8 @@
 
 use std::mem::MaybeUninit;
 
+#[cfg(target_arch = "x86_64")]
+use rten_simd::isa::Avx512Isa;
 use rten_simd::ops::{BitOps as _, NumOps as _};
 use rten_simd::{Isa, SimdOp};
 
@@ -102,11 +104,22 @@ impl<T: Input> Convolve<'_, T> {
     pub(super) fn run<'b>(self, blocks: impl IntoIterator<Item = OutputBlock<'b>>) {
         let mut blocks = blocks.into_iter();
         #[cfg(target_arch = "x86_64")]
-        if let Some(isa) = rten_simd::isa::Avx512Isa::new() {
+        if let Some(isa) = Avx512Isa::new() {
             while let Some(first) = blocks.next() {
-                match blocks.next() {
-                    Some(second) => run_two(isa, self.tiles([first, second])),
-                    None => run_one(isa, self.tiles([first])),
+                if let Some(second) = blocks.next() {
+                    let tiles = self.tiles([first, second]);
+                    run_wide(
+                        isa,
+                        #[inline(always)]
+                        |isa| tiles.wide_tiles(isa),
+                    );
+                } else {
+                    let tiles = self.tiles([first]);
+                    run_wide(
+                        isa,
+                        #[inline(always)]
+                        |isa| tiles.wide_tiles(isa),
+                    );
                 }
             }
             return;
@@ -151,25 +164,10 @@ impl<T: Input> SimdOp for Tiles<'_, T, 1> {
     unsafe_code,
     reason = "a function for an instruction set may only be called where the processor has it"
 )]
-fn run_one<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 1>) {
+fn run_wide(isa: Avx512Isa, tiles: impl FnOnce(Avx512Isa)) {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,f16c")]
-    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 1>) {
-        tiles.wide_tiles(isa);
-    }
-    // SAFETY: there is an `Avx512Isa` only where the processor has these instructions.
-    unsafe { wide(isa, tiles) }
-}
-
-/// As [`run_one`], for two blocks.
-#[cfg(target_arch = "x86_64")]
-#[expect(
-    unsafe_code,
-    reason = "a function for an instruction set may only be called where the processor has it"
-)]
-fn run_two<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 2>) {
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,f16c")]
-    fn wide<T: Input>(isa: rten_simd::isa::Avx512Isa, tiles: Tiles<'_, T, 2>) {
-        tiles.wide_tiles(isa);
+    fn wide(isa: Avx512Isa, tiles: impl FnOnce(Avx512Isa)) {
+        tiles(isa);
     }
     // SAFETY: there is an `Avx512Isa` only where the processor has these instructions.
     unsafe { wide(isa, tiles) }
